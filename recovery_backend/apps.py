@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.contrib.auth.signals import user_logged_in
+from django.core import checks as django_checks
+from django.utils.translation import gettext_lazy as _
+
+
+class RecoveryBackendConfig(AppConfig):
+    name = "recovery_backend"
+    verbose_name = _("Recovery codes")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from recovery_backend import checks, flows
+
+        for check in checks.CHECKS:
+            django_checks.register(check, django_checks.Tags.security)
+        for check in checks.DEPLOY_CHECKS:
+            django_checks.register(check, django_checks.Tags.security, deploy=True)
+        django_checks.register(checks.check_stored_keys, django_checks.Tags.database)
+        user_logged_in.connect(flows.reopen_on_sign_in, dispatch_uid="recovery_backend.reopen")

@@ -1,0 +1,198 @@
+"""What happened, for good: the catalogue of events and the one recorder (R-115 to R-119)."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any, NoReturn
+
+from django.conf import settings
+from django.db import models, transaction
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from recovery_backend.addresses import canonical_email
+from recovery_backend.clients import NOBODY, Client
+from recovery_backend.keys import write_key
+
+logger = logging.getLogger("recovery_backend")
+
+
+class Event(models.TextChoices):
+    """Every event that is recorded. Names are stable; see docs/audit.md."""
+
+    LOGIN_SUCCESS = "recovery.login.success", _("signed in with a code")
+    LOGIN_SUCCESS_AFTER_FAIL = (
+        "recovery.login.success_after_fail",
+        _("signed in with a code after failures"),
+    )
+    LOGIN_FAIL = "recovery.login.fail", _("code refused")
+    LOGIN_OWNER_MISMATCH = "recovery.login.owner_mismatch", _("code of another account")
+    LOGIN_THROTTLED = "recovery.login.throttled", _("refused while waiting")
+    LOGIN_SUSPENDED = "recovery.login.suspended", _("closed after too many failures")
+    LOGIN_ALERTED = "recovery.login.alerted", _("owner told of failures")
+    COOLDOWN_CLEARED = "recovery.cooldown.cleared", _("cooldown cleared")
+    CODE_REPLAY = "recovery.code.replay", _("used code presented again")
+    CODE_INVALIDATED = "recovery.code.invalidated", _("code invalidated")
+    ROW_TAMPER = "recovery.row.tamper", _("code row does not belong to its owner")
+    BATCH_GENERATED = "recovery.batch.generated", _("codes generated")
+    BATCH_REGENERATED = "recovery.batch.regenerated", _("codes generated anew")
+    BATCH_SUPERSEDED = "recovery.batch.superseded", _("codes replaced")
+    KEY_RETIRED = "recovery.key.retired", _("key retired")
+
+
+class Reason(models.TextChoices):
+    """Why a code was refused. Recorded, never shown to the person who tried (R-26)."""
+
+    UNKNOWN = "unknown", _("no such code")
+    MALFORMED = "malformed", _("not a code")
+    MISMATCH = "mismatch", _("another account's code")
+    USED = "used", _("used before")
+    EXPIRED = "expired", _("expired")
+    REVOKED = "revoked", _("taken out of service")
+    INACTIVE = "inactive", _("account not active")
+    POLICY = "policy", _("not allowed by the site")
+    PASSWORD = "password", _("wrong password")
+    TAMPER = "tamper", _("row altered")
+    COOLDOWN = "cooldown", _("waiting time")
+    CLOSED = "closed", _("closed after too many failures")
+    CLIENT_RATE = "client_rate", _("too many requests")
+
+
+class Outcome(models.TextChoices):
+    DONE = "done", _("done")
+    REFUSED = "refused", _("refused")
+
+
+LEVELS = {
+    Event.LOGIN_SUCCESS_AFTER_FAIL: logging.WARNING,
+    Event.LOGIN_FAIL: logging.WARNING,
+    Event.LOGIN_OWNER_MISMATCH: logging.ERROR,
+    Event.LOGIN_THROTTLED: logging.WARNING,
+    Event.LOGIN_SUSPENDED: logging.ERROR,
+    Event.LOGIN_ALERTED: logging.WARNING,
+    Event.CODE_REPLAY: logging.WARNING,
+    Event.ROW_TAMPER: logging.CRITICAL,
+    Event.KEY_RETIRED: logging.WARNING,
+}
+
+
+class AppendOnlyQuerySet(models.QuerySet["RecoveryCodeAudit"]):
+    def update(self, **kwargs: Any) -> NoReturn:
+        raise TypeError("Audit rows are never changed (R-117).")
+
+    def delete(self) -> NoReturn:
+        raise TypeError("Audit rows are removed by the retention purge only (R-117).")
+
+
+class RecoveryCodeAudit(models.Model):
+    """One event. Rows are added and never changed; they hold no code, digest or key."""
+
+    at = models.DateTimeField(_("time"), default=timezone.now)
+    event = models.CharField(_("event"), max_length=40, choices=Event.choices)
+    outcome = models.CharField(_("outcome"), max_length=10, choices=Outcome.choices)
+    reason = models.CharField(_("reason"), max_length=20, choices=Reason.choices, blank=True)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("owner"),
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
+    )
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("done by"),
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+    )
+    account = models.CharField(
+        _("account"),
+        max_length=64,
+        blank=True,
+        help_text=_("HMAC of the e-mail address that was typed."),
+    )
+    batch = models.UUIDField(_("batch"), null=True, blank=True)
+    code = models.BigIntegerField(_("code row"), null=True, blank=True)
+    address = models.GenericIPAddressField(_("address"), null=True, blank=True)
+    user_agent = models.CharField(_("browser"), max_length=256, blank=True)
+    request_id = models.CharField(_("request id"), max_length=64, blank=True)
+    path = models.CharField(_("path"), max_length=128, blank=True)
+    data = models.JSONField(_("details"), default=dict, blank=True)
+
+    objects = AppendOnlyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("audit event")
+        verbose_name_plural = _("audit events")
+        indexes = [
+            models.Index(fields=["at"], name="recovery_audit_at"),
+            models.Index(fields=["event", "at"], name="recovery_audit_event_at"),
+            models.Index(fields=["user", "at"], name="recovery_audit_user_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event} {self.reason}".strip()
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self.pk is not None:
+            raise TypeError("Audit rows are never changed (R-117).")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError("Audit rows are removed by the retention purge only (R-117).")
+
+
+def entry(
+    event: Event,
+    *,
+    client: Client = NOBODY,
+    email: object = None,
+    reason: Reason | None = None,
+    **fields: Any,
+) -> RecoveryCodeAudit:
+    """An audit row, not yet saved. A row with a reason is a refusal."""
+    return RecoveryCodeAudit(
+        event=event,
+        outcome=Outcome.REFUSED if reason else Outcome.DONE,
+        reason=reason or "",
+        account="" if email is None else account_of(email),
+        address=client.address or None,
+        user_agent=client.user_agent,
+        request_id=client.request_id,
+        path=client.path,
+        **fields,
+    )
+
+
+def account_of(email: object) -> str:
+    """How an address is named in the audit: the same for all its spellings, readable for none."""
+    return write_key().mac("audit", canonical_email(email)).hex()
+
+
+def record(*rows: RecoveryCodeAudit) -> None:
+    """Write the rows in the caller's transaction, and one log line each once it commits."""
+    if len(rows) == 1:
+        rows[0].save(force_insert=True)
+    else:
+        RecoveryCodeAudit.objects.bulk_create(rows)
+    for row in rows:
+        transaction.on_commit(partial(_log, row), robust=True)
+
+
+def _log(row: RecoveryCodeAudit) -> None:
+    level = LEVELS.get(Event(row.event), logging.INFO)
+    logger.log(
+        level,
+        "%s reason=%s user=%s batch=%s code=%s audit=%s",
+        row.event,
+        row.reason or "-",
+        row.user_id or "-",
+        row.batch or "-",
+        row.code or "-",
+        row.pk,
+        extra={"recovery_event": str(row.event), "recovery_reason": str(row.reason)},
+    )

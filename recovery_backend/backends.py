@@ -1,0 +1,229 @@
+"""The authentication backend: e-mail address and recovery code in, user or None out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth.backends import ModelBackend
+from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
+from django.dispatch import Signal
+from django.http import HttpRequest
+from django.views.decorators.debug import sensitive_variables
+
+from recovery_backend import audit, cooldown, signals, tasks
+from recovery_backend.addresses import canonical_email
+from recovery_backend.audit import Event, Reason, RecoveryCodeAudit, logger
+from recovery_backend.clients import Client, client_of
+from recovery_backend.codes import PresentedCode
+from recovery_backend.conf import conf
+from recovery_backend.cooldown import Charge, Refusal
+from recovery_backend.emails import Notice
+from recovery_backend.models import RecoveryCode, owners_of_email
+from recovery_backend.transactions import in_transaction
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractUser as User
+
+
+# Says why this owner (None when the code is refused anyway) may not be signed in; called each time.
+Policy = Callable[["User | None"], Reason | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One charged try: what was typed, from where, and what it has cost."""
+
+    email: str
+    code: PresentedCode
+    client: Client
+    charge: Charge
+
+
+class RecoveryCodeBackend(ModelBackend):
+    """Signs in the owner of an unused recovery code. Permissions are Django's own."""
+
+    @sensitive_variables()
+    def authenticate(  # type: ignore[override]  # exact, so that password logins pass us by (R-27)
+        self,
+        request: HttpRequest | None,
+        email: Any = None,
+        recovery_code: Any = None,
+    ) -> User | None:
+        """The owner of this code if it may sign them in, once; else None (R-21 to R-29).
+
+        `recovery_code` is a `PresentedCode`, or the typed text. While the account has to wait on
+        this network, `request.recovery_wait_seconds` says how long. Raises
+        `ImproperlyConfigured` without a usable key, and nothing else.
+        """
+        if email is None or recovery_code is None:
+            return None
+        code = recovery_code
+        if not isinstance(code, PresentedCode):
+            code = PresentedCode(recovery_code)
+        attempt = open_attempt(request, email, code)
+        return close_attempt(attempt, request, _sole_login_policy) if attempt else None
+
+    @sensitive_variables()
+    async def aauthenticate(  # type: ignore[override]
+        self,
+        request: HttpRequest | None,
+        email: Any = None,
+        recovery_code: Any = None,
+    ) -> User | None:
+        """As `authenticate`, for async callers (R-30)."""
+        return await sync_to_async(self.authenticate)(request, email, recovery_code)
+
+
+def open_attempt(request: HttpRequest | None, email: Any, code: PresentedCode) -> Attempt | None:
+    """Charge a try before its code is looked at; None when it is refused unseen (R-51).
+
+    Refuses, and says nothing more, when the database or the cache fails (R-31).
+    """
+    address = canonical_email(email)
+    client = client_of(request)
+    try:
+        if request is not None and (refusal := cooldown.count_request(request, client.network)):
+            _refuse(request, client, address, refusal, Reason.CLIENT_RATE)
+            return None
+        outcome = cooldown.charge(address, client.network)
+        if isinstance(outcome, Refusal):
+            reason = Reason.CLOSED if outcome.is_closed else Reason.COOLDOWN
+            _refuse(request, client, address, outcome, reason)
+            return None
+    except ImproperlyConfigured:
+        raise
+    except Exception as error:  # cache clients raise exceptions of their own
+        _log_failure(error)
+        return None
+    return Attempt(address, code, client, outcome)
+
+
+def close_attempt(attempt: Attempt, request: HttpRequest | None, policy: Policy) -> User | None:
+    """Look at the code of a charged try: spend it and return its owner, or record the refusal."""
+    try:
+        row = RecoveryCode.objects.presented(attempt.code)
+        reason = _reason(attempt, row)
+        refused = policy(None if row is None or reason else row.batch.user)
+        reason = reason or refused
+        if row is not None and reason is None:
+            if in_transaction(lambda: _redeem(attempt, row)):
+                user: User = row.batch.user
+                return user
+            reason = Reason.USED
+        in_transaction(lambda: _reject(attempt, row, reason or Reason.UNKNOWN))
+    except ImproperlyConfigured:
+        raise
+    except Exception as error:  # cache clients raise exceptions of their own
+        _log_failure(error)
+        return None
+    if request is not None and attempt.charge.wait_seconds:
+        request.recovery_next_try_seconds = attempt.charge.wait_seconds  # type: ignore[attr-defined]
+    return None
+
+
+def _sole_login_policy(owner: User | None) -> Reason | None:
+    if conf.LOGIN_MODE != "sole_login":
+        return Reason.POLICY
+    if owner is None or conf.SOLE_LOGIN_FOR_STAFF:
+        return None
+    is_staff = getattr(owner, "is_staff", False) or getattr(owner, "is_superuser", False)
+    return Reason.POLICY if is_staff else None
+
+
+def _reason(attempt: Attempt, row: RecoveryCode | None) -> Reason | None:
+    if row is not None:
+        return row.refusal(attempt.code, attempt.email)
+    return Reason.UNKNOWN if attempt.code.is_well_formed else Reason.MALFORMED
+
+
+def _redeem(attempt: Attempt, row: RecoveryCode) -> bool:
+    if not row.spend():
+        return False
+    cooldown.give_back(attempt.charge)
+    owner = row.batch.user
+    had_failures = attempt.charge.has_failed_before
+    entry = audit.entry(
+        Event.LOGIN_SUCCESS_AFTER_FAIL if had_failures else Event.LOGIN_SUCCESS,
+        client=attempt.client,
+        email=attempt.email,
+        user=owner,
+        actor=owner,
+        batch=row.batch.public_id,
+        code=row.pk,
+    )
+    audit.record(entry)
+    tasks.notify(Notice.CODE_USED, entry)
+    _send_on_commit(signals.code_used, user=owner, batch=row.batch, audit=entry)
+    return True
+
+
+def _reject(attempt: Attempt, row: RecoveryCode | None, reason: Reason) -> None:
+    owner = row.batch.user if row else None
+    entry = audit.entry(
+        _refusal_event(row, reason),
+        client=attempt.client,
+        email=attempt.email,
+        reason=reason,
+        user=owner,
+        batch=row.batch.public_id if row else None,
+        code=row.pk if row else None,
+    )
+    alert = _alert(attempt)
+    audit.record(*filter(None, (entry, alert)))
+    if alert is not None:
+        closes = attempt.charge.closes_account
+        tasks.notify(Notice.SIGN_IN_CLOSED if closes else Notice.FAILED_ATTEMPTS, alert)
+    _send_on_commit(signals.code_rejected, user=owner, reason=str(reason), audit=entry)
+    if wait := attempt.charge.wait_seconds:
+        _send_on_commit(signals.cooldown_started, user=owner, wait_seconds=wait)
+
+
+def _refusal_event(row: RecoveryCode | None, reason: Reason) -> Event:
+    if reason is Reason.USED:
+        return Event.CODE_REPLAY
+    if reason is Reason.TAMPER:
+        return Event.ROW_TAMPER
+    if reason is Reason.MISMATCH and row is not None and row.status == RecoveryCode.Status.ACTIVE:
+        return Event.LOGIN_OWNER_MISMATCH
+    return Event.LOGIN_FAIL
+
+
+def _alert(attempt: Attempt) -> RecoveryCodeAudit | None:
+    """The row that tells an owner of failures: at 10, 100, 1000 ..., and at HARD_CAP.
+
+    An address that nobody has gets its row too, and costs the same.
+    """
+    charge = attempt.charge
+    if not charge.closes_account and not cooldown.is_alert_threshold(charge.failures):
+        return None
+    owners = owners_of_email(attempt.email)
+    return audit.entry(
+        Event.LOGIN_SUSPENDED if charge.closes_account else Event.LOGIN_ALERTED,
+        client=attempt.client,
+        email=attempt.email,
+        user=owners[0] if owners else None,
+        data={"failures": charge.failures},
+    )
+
+
+def _refuse(
+    request: HttpRequest | None, client: Client, email: str, refusal: Refusal, reason: Reason
+) -> None:
+    if request is not None:
+        request.recovery_wait_seconds = refusal.wait_seconds  # type: ignore[attr-defined]
+    if refusal.is_first:  # a flood of refusals is one event, not a table full of them (R-122)
+        audit.record(audit.entry(Event.LOGIN_THROTTLED, client=client, email=email, reason=reason))
+
+
+def _send_on_commit(signal: Signal, **payload: Any) -> None:
+    transaction.on_commit(partial(signal.send_robust, RecoveryCode, **payload), robust=True)
+
+
+def _log_failure(error: Exception) -> None:
+    # Its type only: a database names values in its messages.
+    logger.error("sign-in refused: %s", type(error).__name__)

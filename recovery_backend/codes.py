@@ -1,0 +1,125 @@
+"""Recovery codes: how they are made, read from what people type, and turned into digests."""
+
+from __future__ import annotations
+
+import hmac
+import math
+import re
+import secrets
+import unicodedata
+from typing import NoReturn
+from uuid import UUID
+
+from django.views.decorators.debug import sensitive_variables
+
+from recovery_backend.keys import Key, framed, keyring
+
+# 56 characters that nobody confuses: no 0 O o, no 1 l I.
+ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnpqrstuvwxyz23456789"
+GROUPS = 6
+GROUP_LENGTH = 6
+LENGTH = GROUPS * GROUP_LENGTH
+
+# NFKC of a million characters takes over a second, so the length is looked at before anything
+# else. A printed line with every group spaced out and a list number stays under this.
+MAX_TYPED_LENGTH = 256
+
+# "3. " or "[ ] 12) " before a code that was copied with its line.
+LIST_MARKER = re.compile(r"^[\s\[\]☐□▢•*]*(?:\d{1,3}[.):]\s)?")
+DASHES = "\u2212\u2043\u02d7\u30fc\uff70"
+CONTROL_SPACES = "\t\n\r\f\v\x1c\x1d\x1e\x1f\x85"
+
+
+def entropy_bits(alphabet: str = ALPHABET, length: int = LENGTH) -> float:
+    """How many bits an attacker has to guess (R-02); 112 allow a fast hash (ASVS 6.5.2)."""
+    return length * math.log2(len(set(alphabet)))
+
+
+def generate() -> str:
+    """A new code in display form: six groups of six, each character equally likely (R-01)."""
+    return display("".join(secrets.choice(ALPHABET) for _ in range(LENGTH)))
+
+
+def display(canonical: str) -> str:
+    """The code as people read it: groups of six with dashes between them."""
+    return "-".join(
+        canonical[start : start + GROUP_LENGTH] for start in range(0, len(canonical), GROUP_LENGTH)
+    )
+
+
+def canonicalise(typed: object) -> str | None:
+    """The 36 characters of a typed code, or None for anything else (R-04).
+
+    Spaces, dashes of any kind, invisible characters and a list number before the code are
+    dropped. Letters keep their case, and look-alikes are never replaced.
+    """
+    if not isinstance(typed, str) or len(typed) > MAX_TYPED_LENGTH:
+        return None
+    kept = "".join(c for c in LIST_MARKER.sub("", typed) if not _is_separator(c))
+    if len(kept) != LENGTH or not set(kept) <= set(ALPHABET):
+        return None
+    return kept
+
+
+def _is_separator(character: str) -> bool:
+    return (
+        character in DASHES
+        or character in CONTROL_SPACES
+        or unicodedata.category(character) in {"Zs", "Zl", "Zp", "Cf", "Pd"}
+    )
+
+
+class PresentedCode:
+    """A code that somebody typed, as digests only: safe to log, pass on and put in a form.
+
+    Bad input makes a `PresentedCode` too, which matches nothing and costs the same (R-26).
+    """
+
+    __slots__ = ("_seals", "is_well_formed")
+
+    @sensitive_variables()
+    def __init__(self, typed: object) -> None:
+        canonical = canonicalise(typed)
+        self.is_well_formed = canonical is not None
+        self._seals = {key.id: _seal(key, canonical or "") for key in keyring()}
+
+    def __repr__(self) -> str:
+        return "<PresentedCode>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A presented code is never stored.")
+
+    def digests(self) -> list[UUID]:
+        """What to look for in the table: one digest for each key of the keyring."""
+        return [_digest(seal) for seal in self._seals.values()]
+
+    def is_bound_to(self, bind: bytes, *, key_id: str, user_id: object, batch_id: object) -> bool:
+        """Whether the stored tag says that this code was made for this user and batch (R-17)."""
+        seal = self._seals.get(key_id, b"")
+        return hmac.compare_digest(bytes(bind), _bind(seal, user_id, batch_id))
+
+
+@sensitive_variables()
+def stored_form(code: str, key: Key, *, user_id: object, batch_id: object) -> tuple[UUID, bytes]:
+    """What a row keeps of a new code: the digest to look it up by, and the tag of its owner."""
+    canonical = canonicalise(code)
+    if canonical is None:
+        raise ValueError("Not a recovery code.")
+    seal = _seal(key, canonical)
+    return _digest(seal), _bind(seal, user_id, batch_id)
+
+
+# The seal is the one keyed value from which digest and bind both follow. It exists in memory
+# only; neither of the two leads back to it, nor to the other.
+@sensitive_variables()
+def _seal(key: Key, canonical: str) -> bytes:
+    return key.mac("code", canonical)
+
+
+def _digest(seal: bytes) -> UUID:
+    # 128 of 256 bits: a false match needs 2**128 tries, and the column is half the size.
+    return UUID(bytes=hmac.digest(seal, b"lookup", "sha256")[:16])
+
+
+def _bind(seal: bytes, user_id: object, batch_id: object) -> bytes:
+    return hmac.digest(seal, framed("bind", str(user_id), str(batch_id)), "sha256")

@@ -1,0 +1,265 @@
+"""How long a client has to wait: failures are counted before a code is looked at (R-50 to R-61).
+
+Two counters, both durable rows: one for an account from one network, which makes that pair wait,
+and one for the account from everywhere, which alerts its owner and blocks only under HARD_CAP.
+In front of them django-ratelimit bounds the requests of one network, for whatever account.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.core.cache import cache
+from django.db import connection, models
+from django.db.models import F
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from django_ratelimit import ALL
+from django_ratelimit.core import get_usage
+
+from recovery_backend.addresses import canonical_email
+from recovery_backend.conf import conf
+from recovery_backend.keys import write_key
+from recovery_backend.transactions import in_transaction
+
+THROTTLE_GROUP = "recovery_backend.sign_in"
+
+
+class RecoveryCodeCooldown(models.Model):
+    """Failures of one account: from one network, or (where `key` is `account`) from everywhere.
+
+    Keys are HMACs, so the table names nobody (R-65).
+    """
+
+    key = models.CharField(_("key"), max_length=64, primary_key=True, editable=False)
+    account = models.CharField(_("account"), max_length=64, db_index=True, editable=False)
+    failures = models.PositiveIntegerField(_("failures"), default=0)
+    refused = models.PositiveIntegerField(_("refused while waiting"), default=0)
+    blocked_until = models.DateTimeField(_("waits until"), null=True, blank=True)
+    updated_at = models.DateTimeField(_("updated"), default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = _("cooldown")
+        verbose_name_plural = _("cooldowns")
+        permissions = [("clear_recoverycodecooldown", _("Can clear a cooldown"))]
+
+    def __str__(self) -> str:
+        return self.key[:12]
+
+    @property
+    def is_account_wide(self) -> bool:
+        return self.key == self.account
+
+    def wait_seconds(self, now: datetime) -> int:
+        """Whole seconds until the next try is allowed; 0 when it is allowed now."""
+        if self.blocked_until is None or self.blocked_until <= now:
+            return 0
+        return math.ceil((self.blocked_until - now).total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A try that was counted, and may be looked at."""
+
+    account: str
+    pair: str
+    wait_seconds: int
+    """Until the next try, should this one fail."""
+    failures: int
+    """Failures of the account from everywhere, this try included."""
+    has_failed_before: bool
+    closes_account: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A try that has to wait, and was not counted."""
+
+    wait_seconds: int
+    is_first: bool
+    """Whether nobody was refused before during this same wait."""
+    is_closed: bool = False
+
+
+def wait_after(failures: int) -> int:
+    """Seconds to wait after that many failures in a row: min(CUTOFF, BASE * MULTIPLIER**k) (R-53)."""
+    steps = failures - conf.MAX_LOGIN_ATTEMPTS
+    if steps < 0:
+        return 0
+    base, multiplier, cutoff = (
+        conf.BASE_COOLDOWN,
+        conf.COOLDOWN_MULTIPLIER,
+        conf.COOLDOWN_CUTOFF_POINT,
+    )
+    # Compared as logarithms: 2.0 ** 1100 overflows a float.
+    if math.log(base) + steps * math.log(multiplier) >= math.log(cutoff):
+        return cutoff
+    return math.floor(base * multiplier**steps)
+
+
+def account_key(email: object) -> str:
+    """The counter of an account: one for all spellings of its address."""
+    return write_key().mac("throttle", "account", canonical_email(email)).hex()
+
+
+def pair_key(account: str, network: str) -> str:
+    """The counter of an account as seen from one network."""
+    return write_key().mac("throttle", "pair", account, network).hex()
+
+
+def charge(email: object, network: str) -> Charge | Refusal:
+    """Count one try against the account and its pair with this network, or refuse it.
+
+    Exact under concurrency: of forty parallel tries with five allowed, five are charged and
+    thirty-five refused (R-51). A refused try changes nobody's wait (R-57).
+    """
+    account = account_key(email)
+    pair = pair_key(account, network)
+    result = in_transaction(lambda: _charge(account, pair))
+    if conf.AUTH_RATE_LIMITER_USE_CACHE and isinstance(result, Charge) and result.wait_seconds:
+        _remember_wait(pair, result.wait_seconds)
+    return result
+
+
+def _charge(account: str, pair: str) -> Charge | Refusal:
+    now = timezone.now()
+    rows = _locked_rows(account, pair, now)
+    is_new = {key: key not in rows for key in (account, pair)}
+    for key in (account, pair):
+        rows.setdefault(key, RecoveryCodeCooldown(key=key, account=account))
+
+    cap = conf.HARD_CAP
+    if cap is not None and rows[account].failures >= cap:
+        return _refuse(rows[account], conf.COOLDOWN_CUTOFF_POINT)
+    if wait := rows[pair].wait_seconds(now):
+        return _refuse(rows[pair], wait)
+
+    has_failed_before = rows[pair].failures > 0
+    for row in rows.values():
+        row.failures += 1
+        row.refused = 0
+        row.updated_at = now
+    wait = wait_after(rows[pair].failures)
+    rows[pair].blocked_until = now + timedelta(seconds=wait) if wait else None
+    # A raced first try fails here on the primary key, and starts over with the row in place.
+    if created := [row for row in rows.values() if is_new[row.key]]:
+        RecoveryCodeCooldown.objects.bulk_create(created)
+    if changed := [row for row in rows.values() if not is_new[row.key]]:
+        RecoveryCodeCooldown.objects.bulk_update(
+            changed, ["failures", "refused", "blocked_until", "updated_at"]
+        )
+    return Charge(
+        account=account,
+        pair=pair,
+        wait_seconds=wait,
+        failures=rows[account].failures,
+        has_failed_before=has_failed_before,
+        closes_account=rows[account].failures == cap,
+    )
+
+
+def _locked_rows(account: str, pair: str, now: datetime) -> dict[str, RecoveryCodeCooldown]:
+    rows = RecoveryCodeCooldown.objects.filter(key__in=(account, pair))
+    if connection.features.has_select_for_update:
+        # In one order for everybody, so that no two tries wait for each other.
+        rows = rows.order_by("key").select_for_update()
+    else:
+        # SQLite has one writer; a first write makes us it before anything is read.
+        rows.update(updated_at=now)
+    return {row.key: row for row in rows}
+
+
+def _refuse(row: RecoveryCodeCooldown, wait_seconds: int) -> Refusal:
+    RecoveryCodeCooldown.objects.filter(pk=row.key).update(refused=F("refused") + 1)
+    return Refusal(wait_seconds, is_first=row.refused == 0, is_closed=row.is_account_wide)
+
+
+def give_back(charged: Charge) -> None:
+    """Forget the failures of a pair and its account after a success (R-58)."""
+    keys = sorted((charged.account, charged.pair))
+    RecoveryCodeCooldown.objects.filter(key__in=keys).update(
+        failures=0, refused=0, blocked_until=None, updated_at=timezone.now()
+    )
+    _forget_wait([charged.pair])
+
+
+def wait_seconds(email: object, network: str) -> int:
+    """Seconds that this account has to wait on this network; 0 when a try is allowed.
+
+    With AUTH_RATE_LIMITER_USE_CACHE only the cached copy is read, so a lost copy reads as 0;
+    `charge` still refuses.
+    """
+    pair = pair_key(account_key(email), network)
+    if conf.AUTH_RATE_LIMITER_USE_CACHE:
+        until = cache.get(_cache_key(pair), 0)
+        return max(0, math.ceil(until - time.time()))
+    row = RecoveryCodeCooldown.objects.filter(key=pair).first()
+    return row.wait_seconds(timezone.now()) if row else 0
+
+
+def clear(account: str) -> int:
+    """Let an account (by `account_key`) try again at once, from everywhere.
+
+    Returns how many counters were dropped.
+    """
+    rows = RecoveryCodeCooldown.objects.filter(account=account)
+    _forget_wait(list(rows.values_list("key", flat=True)))
+    return rows.delete()[0]
+
+
+def open_account(email: object) -> bool:
+    """Open an account that HARD_CAP had closed. Returns whether it was closed."""
+    if (cap := conf.HARD_CAP) is None:
+        return False
+    return bool(
+        RecoveryCodeCooldown.objects.filter(key=account_key(email), failures__gte=cap).update(
+            failures=0, refused=0, updated_at=timezone.now()
+        )
+    )
+
+
+def is_alert_threshold(failures: int) -> bool:
+    """Whether the owner is told now: at 10, 100, 1000 ... failures, so mails stay few (R-122)."""
+    return failures >= 10 and str(failures).strip("0") == "1"
+
+
+def count_request(request: HttpRequest, network: str) -> Refusal | None:
+    """Count a request of this network; a refusal when CLIENT_RATE is used up (R-54)."""
+    return _client_refusal(request, network, increment=True)
+
+
+def client_refusal(request: HttpRequest, network: str) -> Refusal | None:
+    """The refusal of a network that has used up CLIENT_RATE. Counts nothing."""
+    return _client_refusal(request, network, increment=False)
+
+
+def _client_refusal(request: HttpRequest, network: str, *, increment: bool) -> Refusal | None:
+    value = write_key().mac("throttle", "client", network).hex()
+    usage = get_usage(
+        request,
+        group=THROTTLE_GROUP,
+        key=lambda group, request: value,
+        rate=conf.CLIENT_RATE,
+        method=ALL,
+        increment=increment,
+    )
+    if usage is None or not usage["should_limit"]:
+        return None
+    return Refusal(max(1, usage["time_left"]), is_first=usage["count"] == usage["limit"] + 1)
+
+
+def _cache_key(pair: str) -> str:
+    return f"recovery_backend:cooldown:{pair}"
+
+
+def _remember_wait(pair: str, seconds: int) -> None:
+    cache.set(_cache_key(pair), time.time() + seconds, timeout=seconds)
+
+
+def _forget_wait(pairs: list[str]) -> None:
+    if conf.AUTH_RATE_LIMITER_USE_CACHE:
+        cache.delete_many([_cache_key(pair) for pair in pairs])

@@ -1,0 +1,145 @@
+"""The journeys of a person: the only place that joins request, session, rows and messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth import BACKEND_SESSION_KEY, authenticate, login
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db import DatabaseError
+from django.http import HttpRequest
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from recovery_backend import audit, backends, cooldown
+from recovery_backend.audit import Event, Reason, logger
+from recovery_backend.clients import client_of
+from recovery_backend.codes import PresentedCode
+from recovery_backend.conf import conf
+from recovery_backend.exceptions import CooldownActive
+from recovery_backend.models import RecoveryCode, RecoveryCodeBatch, email_of
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractUser as User
+
+SESSION_KEY = "recovery_backend"
+BACKEND_PATH = "recovery_backend.backends.RecoveryCodeBackend"
+
+
+@dataclass(frozen=True, slots=True)
+class CodesLeft:
+    """What the dashboard says about a user's codes."""
+
+    batch: RecoveryCodeBatch | None
+    left: int
+    expires_at: datetime | None = None
+
+    @property
+    def is_low(self) -> bool:
+        return self.batch is not None and self.left <= conf.LOW_CODES_WARNING
+
+
+def wait_seconds(request: HttpRequest, email: object) -> int:
+    """Seconds for which this client would be refused, whatever its code; 0 when it would not."""
+    network = client_of(request).network
+    refusal = cooldown.client_refusal(request, network)
+    return refusal.wait_seconds if refusal else cooldown.wait_seconds(email, network)
+
+
+@sensitive_variables("password")
+def check_credentials(
+    request: HttpRequest, email: str, code: PresentedCode, password: str | None = None
+) -> User | None:
+    """The user whom these credentials may sign in, with the code spent; else None.
+
+    With LOGIN_MODE "second_factor" the password is needed too. Raises `CooldownActive` while the
+    client has to wait.
+    """
+    if conf.LOGIN_MODE == "second_factor":
+        user = _check_with_password(request, email, code, password or "")
+    else:
+        user = authenticate(request, email=email, recovery_code=code)
+    if user is None and (wait := getattr(request, "recovery_wait_seconds", 0)):
+        raise CooldownActive(wait)
+    return user  # type: ignore[return-value]
+
+
+@sensitive_variables("password")
+def _check_with_password(
+    request: HttpRequest, email: str, code: PresentedCode, password: str
+) -> User | None:
+    """The password is checked by the project's own backends before the code is spent."""
+    signed_in: list[Any] = []
+
+    def password_policy(owner: User | None) -> Reason | None:
+        # Without an owner the backends hash for nobody, which takes as long as a wrong password.
+        name = owner.get_username() if owner else ""
+        user = authenticate(request, username=name, password=password)
+        signed_in.append(user)
+        return None if owner is not None and user == owner else Reason.PASSWORD
+
+    attempt = backends.open_attempt(request, email, code)
+    if attempt is None or backends.close_attempt(attempt, request, password_policy) is None:
+        return None
+    user: User = signed_in[0]
+    return user
+
+
+def sign_in(request: HttpRequest, user: AbstractBaseUser) -> None:
+    """Sign the user in under a new session key, also when they were signed in already (R-32)."""
+    was_signed_in = request.user.is_authenticated
+    login(request, user)
+    if was_signed_in:  # login() keeps the key of a session that is the same user's
+        request.session.cycle_key()
+    request.session[SESSION_KEY] = {
+        "method": "recovery_code",
+        "at": timezone.now().isoformat(timespec="seconds"),
+    }
+
+
+def codes_left(user: AbstractBaseUser) -> CodesLeft:
+    """The user's active batch and how many of its codes can still be used."""
+    batch = RecoveryCodeBatch.objects.filter(
+        user=user, status=RecoveryCodeBatch.Status.ACTIVE
+    ).first()
+    if batch is None:
+        return CodesLeft(None, 0)
+    left = RecoveryCode.objects.usable().filter(batch=batch).count()
+    return CodesLeft(batch, left, batch.expires_at)
+
+
+def reopen_on_sign_in(
+    sender: object, *, user: AbstractBaseUser, request: HttpRequest | None = None, **kwargs: Any
+) -> None:
+    """Open an account that HARD_CAP had closed, when its owner signs in by other means (R-52).
+
+    Without HARD_CAP, and after a sign-in by code, it touches nothing.
+    """
+    if conf.HARD_CAP is None or request is None or _came_by_code(request):
+        return
+    try:
+        if cooldown.open_account(email_of(user)):
+            audit.record(
+                audit.entry(
+                    Event.COOLDOWN_CLEARED, client=client_of(request), user=user, actor=user
+                )
+            )
+    except DatabaseError as error:  # signing in otherwise never fails because of us (R-61)
+        logger.error("account not opened: %s", type(error).__name__)
+
+
+def clear_cooldown(account: str, *, actor: AbstractBaseUser | None = None) -> int:
+    """Let an account (by `cooldown.account_key`) try again, also one that HARD_CAP had closed.
+
+    Returns how many counters were dropped.
+    """
+    dropped = cooldown.clear(account)
+    audit.record(audit.entry(Event.COOLDOWN_CLEARED, actor=actor, data={"dropped": dropped}))
+    return dropped
+
+
+def _came_by_code(request: HttpRequest) -> bool:
+    session = getattr(request, "session", {})
+    return bool(session.get(BACKEND_SESSION_KEY) == BACKEND_PATH)

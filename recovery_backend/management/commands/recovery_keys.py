@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from recovery_backend import audit, keys, signals, tasks
+from recovery_backend.audit import Event
+from recovery_backend.emails import Notice
+from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
+from recovery_backend.transactions import in_transaction
+
+
+class Command(BaseCommand):
+    help = "Show which keys stored codes depend on, and take a key out of service."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        commands = parser.add_subparsers(dest="action", required=True)
+        commands.add_parser("status", help="List the keys and how many usable codes need each.")
+        retire = commands.add_parser("retire", help="Say whether a key may be removed.")
+        retire.add_argument("kid", metavar="KID", help="The key's id, as `status` shows it.")
+        retire.add_argument(
+            "--force",
+            action="store_true",
+            help="Invalidate the codes that need it, and tell their owners.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["action"] == "status":
+            self.status()
+        else:
+            self.retire(options["kid"], is_forced=options["force"])
+
+    def status(self) -> None:
+        ring = [key.id for key in keys.keyring()]
+        stored = set(RecoveryCode.objects.usable().values_list("key_id", flat=True).distinct())
+        for kid in [*ring, *sorted(stored - set(ring))]:
+            role = {0: "writes"}.get(ring.index(kid), "reads") if kid in ring else "missing"
+            self.stdout.write(f"{kid}  {role:8} {_needed_by(kid)} usable codes")
+
+    def retire(self, kid: str, *, is_forced: bool) -> None:
+        if kid == keys.write_key().id:
+            raise CommandError(
+                f"{kid} makes the new codes. Put a new key into DJANGO_AUTH_RECOVERY_KEY and this "
+                "one into DJANGO_AUTH_RECOVERY_KEY_FALLBACKS first."
+            )
+        needed_by = _needed_by(kid)
+        if needed_by and not is_forced:
+            raise CommandError(
+                f"{needed_by} usable codes need key {kid}. Wait until they are replaced, or run "
+                "again with --force: that invalidates them and tells their owners."
+            )
+        if not needed_by and kid not in {key.id for key in keys.keyring()}:
+            raise CommandError(f"No key {kid} is configured, and no usable code needs it.")
+        ended = sum(_end_codes_of(batch, kid) for batch in _batches_of(kid)) if needed_by else 0
+        audit.record(audit.entry(Event.KEY_RETIRED, data={"key_id": kid, "number_of_codes": ended}))
+        self.stdout.write(
+            f"{ended} codes invalidated. Key {kid} may now be removed from "
+            "DJANGO_AUTH_RECOVERY_KEY_FALLBACKS."
+        )
+
+
+def _needed_by(kid: str) -> int:
+    return RecoveryCode.objects.usable().filter(key_id=kid).count()
+
+
+def _batches_of(kid: str) -> list[RecoveryCodeBatch]:
+    usable = RecoveryCode.objects.usable().filter(key_id=kid)
+    return list(
+        RecoveryCodeBatch.objects.filter(pk__in=usable.values("batch")).select_related("user")
+    )
+
+
+def _end_codes_of(batch: RecoveryCodeBatch, kid: str) -> int:
+    def work() -> int:
+        now = timezone.now()
+        ended = RecoveryCode.objects.filter(
+            batch=batch, key_id=kid, status=RecoveryCode.Status.ACTIVE
+        ).update(status=RecoveryCode.Status.INVALIDATED, retired_at=now)
+        RecoveryCodeBatch.objects.filter(
+            pk=batch.pk, status=RecoveryCodeBatch.Status.ACTIVE
+        ).update(status=RecoveryCodeBatch.Status.INVALIDATED, retired_at=now, modified_at=now)
+        if ended:
+            entry = audit.entry(
+                Event.CODE_INVALIDATED,
+                user=batch.user,
+                batch=batch.public_id,
+                data={"number_of_codes": ended},
+            )
+            audit.record(entry)
+            tasks.notify(Notice.CODES_INVALIDATED, entry)
+        return ended
+
+    ended = in_transaction(work)
+    signals.code_invalidated.send_robust(
+        RecoveryCode, user=batch.user, batch=batch, number_of_codes=ended
+    )
+    return ended

@@ -1,0 +1,149 @@
+"""The pages. Each one works with forms and links alone; JSON is the answer when it is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import views as auth_views
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.forms import Form
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render, resolve_url
+from django.utils.cache import patch_vary_headers
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.cache import never_cache
+from django.views.generic import TemplateView
+
+from recovery_backend import emails, flows
+from recovery_backend.conf import conf
+from recovery_backend.forms import RecoveryLoginForm
+
+HEADERS = {
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class RecoveryPage:
+    """What all pages share: no caching, no framing, and the site's name (R-75, R-92)."""
+
+    request: HttpRequest
+
+    @method_decorator(never_cache)
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        return protected(super().dispatch(request, *args, **kwargs))  # type: ignore[misc]
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context: dict[str, Any] = super().get_context_data(**kwargs)  # type: ignore[misc]
+        return {**context, "recovery_site_name": emails.site_name()}
+
+
+class LoginView(RecoveryPage, auth_views.LoginView):
+    """Sign in with an e-mail address and a recovery code."""
+
+    form_class = RecoveryLoginForm  # type: ignore[assignment]
+    template_name = "recovery_backend/login.html"
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if conf.LOGIN_MODE == "off":
+            return protected(self._turned_off())
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_default_redirect_url(self) -> str:
+        return resolve_url(conf.REDIRECT_VIEW)
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        flows.sign_in(self.request, form.get_user())
+        target = self.get_success_url()
+        if wants_json(self.request):
+            return JsonResponse({"redirect_to": target})
+        return HttpResponseRedirect(target)
+
+    def form_invalid(self, form: Any) -> HttpResponse:
+        if form.wait_seconds:
+            return self.wait_response(form.wait_seconds)
+        if wants_json(self.request):
+            return JsonResponse(_json_errors(form, self._next_try_seconds()), status=400)
+        context = self.get_context_data(form=form, wait_seconds=self._next_try_seconds())
+        return self.render_to_response(context)
+
+    def wait_response(self, wait_seconds: int) -> HttpResponse:
+        """429: the form again, with the address kept, and how long to wait (R-59)."""
+        wait = waiting_text(wait_seconds)
+        if wants_json(self.request):
+            response: HttpResponse = JsonResponse(
+                {"code": "cooldown", "detail": wait, "wait_seconds": wait_seconds}, status=429
+            )
+        else:
+            form = RecoveryLoginForm(
+                self.request, initial={"email": self.request.POST.get("email", "")[:254]}
+            )
+            context = self.get_context_data(form=form, wait_seconds=wait_seconds, is_refused=True)
+            response = render(self.request, self.template_name, context, status=429)
+        response["Retry-After"] = str(wait_seconds)
+        return protected(response)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        wait = kwargs.get("wait_seconds", 0)
+        return super().get_context_data(**{"waiting_text": waiting_text(wait), **kwargs})
+
+    def _next_try_seconds(self) -> int:
+        return getattr(self.request, "recovery_next_try_seconds", 0)
+
+    def _turned_off(self) -> HttpResponse:
+        detail = _("Signing in with a recovery code is turned off on this site.")
+        if wants_json(self.request):
+            return JsonResponse({"code": "off", "detail": detail}, status=403)
+        context = {"detail": detail, "recovery_site_name": emails.site_name()}
+        return render(self.request, "recovery_backend/off.html", context, status=403)
+
+
+class LogoutView(RecoveryPage, auth_views.LogoutView):
+    """Sign out, by POST only."""
+
+    def get_default_redirect_url(self) -> str:
+        return resolve_url(conf.REDIRECT_VIEW_AFTER_LOGOUT)
+
+
+class DashboardView(RecoveryPage, LoginRequiredMixin, TemplateView):
+    """Who is signed in, and how many of their codes are left."""
+
+    template_name = "recovery_backend/dashboard.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        codes = flows.codes_left(self.request.user)  # type: ignore[arg-type]
+        return super().get_context_data(**kwargs, codes=codes)
+
+
+def protected(response: HttpResponseBase) -> Any:
+    """The response with the headers of every page of ours; it depends on cookie and Accept."""
+    for name, value in HEADERS.items():
+        response.headers[name] = value
+    patch_vary_headers(response, ("Accept", "Cookie"))
+    return response
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """Whether the client prefers JSON to HTML."""
+    return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
+
+
+def waiting_text(seconds: int) -> str:
+    """A waiting time as a person would say it, rounded up so that it is never too short."""
+    if seconds < 60:
+        return ngettext("%(number)d second", "%(number)d seconds", seconds) % {"number": seconds}
+    minutes = -(-seconds // 60)
+    return ngettext("%(number)d minute", "%(number)d minutes", minutes) % {"number": minutes}
+
+
+def _json_errors(form: Form, next_try_seconds: int) -> dict[str, Any]:
+    errors = form.errors.get_json_data()
+    problem = errors.get("__all__", [{"message": _("Fill in every field."), "code": "invalid"}])[0]
+    answer: dict[str, Any] = {"code": problem["code"], "detail": problem["message"]}
+    if next_try_seconds:
+        answer["wait_seconds"] = next_try_seconds
+    return answer

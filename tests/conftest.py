@@ -1,0 +1,91 @@
+"""Factories. A test names what it needs: `make_user`, `make_codes`, `try_code`."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from django.contrib.auth import authenticate, get_user_model
+from django.core.cache import cache
+from django.test import RequestFactory
+
+from recovery_backend.codes import PresentedCode
+from recovery_backend.models import RecoveryCodeBatch
+
+LOGIN = "/auth/recovery-codes/login/"
+DASHBOARD = "/auth/recovery-codes/dashboard/"
+WRONG_CODE = "-".join(["AAAAAA"] * 6)
+
+
+@pytest.fixture(autouse=True)
+def empty_cache():
+    cache.clear()
+    yield
+    cache.clear()
+
+
+@pytest.fixture
+def make_user(db):
+    numbers = itertools.count(1)
+
+    def make(email=None, password="correct horse", **fields):
+        number = next(numbers)
+        return get_user_model().objects.create_user(
+            username=fields.pop("username", f"user{number}"),
+            email=email or f"user{number}@example.com",
+            password=password,
+            **fields,
+        )
+
+    return make
+
+
+@pytest.fixture
+def user(make_user):
+    return make_user(email="owner@example.com", username="owner")
+
+
+@pytest.fixture
+def make_codes():
+    def make(user, number_of_codes=3, days_to_expire=None):
+        plain_codes, _ = RecoveryCodeBatch.create_recovery_batch(
+            user, days_to_expire=days_to_expire, number_of_codes=number_of_codes
+        )
+        return plain_codes
+
+    return make
+
+
+@pytest.fixture
+def codes(user, make_codes):
+    return make_codes(user)
+
+
+@pytest.fixture
+def make_request():
+    def make(address="198.51.100.7", **headers):
+        return RequestFactory(REMOTE_ADDR=address).post(LOGIN, headers=headers)
+
+    return make
+
+
+@pytest.fixture
+def try_code(make_request):
+    """Authenticate as a caller would: the user, or None."""
+
+    def attempt(email, code, address="198.51.100.7", request=None):
+        request = request or make_request(address)
+        return authenticate(request, email=email, recovery_code=PresentedCode(code))
+
+    return attempt
+
+
+@pytest.fixture
+def post_code(client):
+    """Post the sign-in page's form: the response."""
+
+    def post(email, code, address="198.51.100.7", client=client, **extra):
+        data = {"email": email, "recovery_code": code, **extra}
+        return client.post(LOGIN, data, REMOTE_ADDR=address)
+
+    return post
