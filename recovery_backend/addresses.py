@@ -29,5 +29,7 @@ def canonical_email(typed: object) -> str:
 
 def is_same_email(left: object, right: object) -> bool:
     """Whether both are spellings of one address, compared in constant time (R-16)."""
-    one, other = (canonical_email(value).encode("utf-8", "surrogatepass") for value in (left, right))
+    one, other = (
+        canonical_email(value).encode("utf-8", "surrogatepass") for value in (left, right)
+    )
     return bool(one) and hmac.compare_digest(one, other)

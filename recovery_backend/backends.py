@@ -27,7 +27,7 @@ from recovery_backend.models import RecoveryCode, owners_of_email
 from recovery_backend.transactions import in_transaction
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser as User
+    from django.contrib.auth.models import User
 
 
 # Says why this owner (None when the code is refused anyway) may not be signed in; called each time.

@@ -47,7 +47,9 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     for name in dir(settings):
         if name.startswith(PREFIX) and name not in rows:
             messages.append(
-                _warning(2, f"{name} is not a setting of recovery_backend.", _suggestion(name, rows))
+                _warning(
+                    2, f"{name} is not a setting of recovery_backend.", _suggestion(name, rows)
+                )
             )
     return messages
 

@@ -79,7 +79,9 @@ class OptionalText(Setting[str | None]):
     kind = "text or None"
 
     def problem(self, value: Any) -> Problem | None:
-        return None if value is None or isinstance(value, str) else Problem("must be text or None.")
+        return (
+            None if value is None or isinstance(value, str) else Problem("must be text or None.")
+        )
 
 
 class Address(Text):
@@ -222,7 +224,9 @@ class OptionalFlag(Setting[bool | None]):
     kind = "True, False or None"
 
     def problem(self, value: Any) -> Problem | None:
-        return None if value is None or isinstance(value, bool) else Problem(f"must be {self.kind}.")
+        return (
+            None if value is None or isinstance(value, bool) else Problem(f"must be {self.kind}.")
+        )
 
 
 KEY_BYTES = 32
@@ -451,7 +455,12 @@ class Conf:
         maximum=1000,
     )
     PER_PAGE = Whole(
-        "CODE_PER_PAGE", 5, "Batches on a page of the history.", group=PAGES, minimum=1, maximum=100
+        "CODE_PER_PAGE",
+        5,
+        "Batches on a page of the history.",
+        group=PAGES,
+        minimum=1,
+        maximum=100,
     )
     CACHE_TTL = Whole(
         "CODES_CACHE_TTL",

@@ -195,7 +195,7 @@ def wait_seconds(email: object, network: str) -> int:
     """
     pair = pair_key(account_key(email), network)
     if conf.AUTH_RATE_LIMITER_USE_CACHE:
-        until = cache.get(_cache_key(pair), 0)
+        until: float = cache.get(_cache_key(pair), 0)
         return max(0, math.ceil(until - time.time()))
     row = RecoveryCodeCooldown.objects.filter(key=pair).first()
     return row.wait_seconds(timezone.now()) if row else 0
@@ -208,7 +208,8 @@ def clear(account: str) -> int:
     """
     rows = RecoveryCodeCooldown.objects.filter(account=account)
     _forget_wait(list(rows.values_list("key", flat=True)))
-    return rows.delete()[0]
+    dropped, _by_model = rows.delete()
+    return dropped
 
 
 def open_account(email: object) -> bool:

@@ -33,7 +33,9 @@ def site_name() -> str:
     if conf.SITE_NAME:
         return conf.SITE_NAME
     if apps.is_installed("django.contrib.sites") and getattr(settings, "SITE_ID", None):
-        return str(apps.get_model("sites", "Site").objects.get_current().name)
+        from django.contrib.sites.models import Site  # a model: importable only when installed
+
+        return str(Site.objects.get_current().name)
     return ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib.auth import BACKEND_SESSION_KEY, authenticate, login
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -22,7 +22,7 @@ from recovery_backend.exceptions import CooldownActive
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch, email_of
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser as User
+    from django.contrib.auth.models import User
 
 SESSION_KEY = "recovery_backend"
 BACKEND_PATH = "recovery_backend.backends.RecoveryCodeBackend"
@@ -63,7 +63,7 @@ def check_credentials(
         user = authenticate(request, email=email, recovery_code=code)
     if user is None and (wait := getattr(request, "recovery_wait_seconds", 0)):
         raise CooldownActive(wait)
-    return user  # type: ignore[return-value]
+    return user
 
 
 @sensitive_variables("password")
@@ -90,7 +90,7 @@ def _check_with_password(
 def sign_in(request: HttpRequest, user: AbstractBaseUser) -> None:
     """Sign the user in under a new session key, also when they were signed in already (R-32)."""
     was_signed_in = request.user.is_authenticated
-    login(request, user)
+    login(request, cast("User", user))
     if was_signed_in:  # login() keeps the key of a session that is the same user's
         request.session.cycle_key()
     request.session[SESSION_KEY] = {
@@ -102,7 +102,7 @@ def sign_in(request: HttpRequest, user: AbstractBaseUser) -> None:
 def codes_left(user: AbstractBaseUser) -> CodesLeft:
     """The user's active batch and how many of its codes can still be used."""
     batch = RecoveryCodeBatch.objects.filter(
-        user=user, status=RecoveryCodeBatch.Status.ACTIVE
+        user_id=user.pk, status=RecoveryCodeBatch.Status.ACTIVE
     ).first()
     if batch is None:
         return CodesLeft(None, 0)

@@ -18,7 +18,7 @@ from recovery_backend.conf import conf
 from recovery_backend.exceptions import CooldownActive
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser as User
+    from django.contrib.auth.models import User
 
 
 class RecoveryCodeInput(forms.TextInput):

@@ -32,7 +32,7 @@ from recovery_backend.schedules import (
 from recovery_backend.transactions import in_transaction
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractUser as User
+    from django.contrib.auth.models import User
 
 __all__ = [
     "RecoveryCode",
@@ -142,7 +142,9 @@ class RecoveryCodeBatch(models.Model):
             number_issued=count,
         )
         plain_codes = [codes.generate() for _ in range(count)]
-        RecoveryCode.objects.bulk_create(RecoveryCode.made_from(code, batch) for code in plain_codes)
+        RecoveryCode.objects.bulk_create(
+            RecoveryCode.made_from(code, batch) for code in plain_codes
+        )
         cooldown.open_account(email_of(user))
         audit.record(*_generated_events(batch, user, replaced))
         transaction.on_commit(
@@ -177,7 +179,7 @@ class RecoveryCodeQuerySet(models.QuerySet["RecoveryCode"]):
 
     def of_user(self, user: AbstractBaseUser) -> RecoveryCodeQuerySet:
         """All codes of a user, whatever their state."""
-        return self.filter(batch__user=user)
+        return self.filter(batch__user_id=user.pk)
 
     def presented(self, code: codes.PresentedCode) -> RecoveryCode | None:
         """The row of a presented code with its batch and owner, whatever its state. One query."""
@@ -256,7 +258,7 @@ class RecoveryCode(models.Model):
         """Why this presented code must not sign its owner in; None when it may (R-22, R-23)."""
         owner = self.batch.user
         if not code.is_bound_to(
-            self.bind, key_id=self.key_id, user_id=owner.pk, batch_id=self.batch_id
+            bytes(self.bind), key_id=self.key_id, user_id=owner.pk, batch_id=self.batch_id
         ):
             return Reason.TAMPER
         if not is_same_email(email, email_of(owner)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.mixins import LoginRequiredMixin
@@ -21,6 +21,8 @@ from recovery_backend import emails, flows
 from recovery_backend.conf import conf
 from recovery_backend.forms import RecoveryLoginForm
 
+Response = TypeVar("Response", bound=HttpResponseBase)
+
 HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
@@ -35,7 +37,8 @@ class RecoveryPage:
 
     @method_decorator(never_cache)
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        return protected(super().dispatch(request, *args, **kwargs))  # type: ignore[misc]
+        response: HttpResponseBase = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        return protected(response)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context: dict[str, Any] = super().get_context_data(**kwargs)  # type: ignore[misc]
@@ -102,7 +105,7 @@ class LoginView(RecoveryPage, auth_views.LoginView):
         return render(self.request, "recovery_backend/off.html", context, status=403)
 
 
-class LogoutView(RecoveryPage, auth_views.LogoutView):
+class LogoutView(RecoveryPage, auth_views.LogoutView):  # type: ignore[misc]
     """Sign out, by POST only."""
 
     def get_default_redirect_url(self) -> str:
@@ -119,7 +122,7 @@ class DashboardView(RecoveryPage, LoginRequiredMixin, TemplateView):
         return super().get_context_data(**kwargs, codes=codes)
 
 
-def protected(response: HttpResponseBase) -> Any:
+def protected(response: Response) -> Response:
     """The response with the headers of every page of ours; it depends on cookie and Accept."""
     for name, value in HEADERS.items():
         response.headers[name] = value

@@ -55,7 +55,9 @@ class Command(BaseCommand):
         if not needed_by and kid not in {key.id for key in keys.keyring()}:
             raise CommandError(f"No key {kid} is configured, and no usable code needs it.")
         ended = sum(_end_codes_of(batch, kid) for batch in _batches_of(kid)) if needed_by else 0
-        audit.record(audit.entry(Event.KEY_RETIRED, data={"key_id": kid, "number_of_codes": ended}))
+        audit.record(
+            audit.entry(Event.KEY_RETIRED, data={"key_id": kid, "number_of_codes": ended})
+        )
         self.stdout.write(
             f"{ended} codes invalidated. Key {kid} may now be removed from "
             "DJANGO_AUTH_RECOVERY_KEY_FALLBACKS."
