@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from recovery_backend import flows
+from recovery_backend import codes, flows
 from recovery_backend.addresses import MAX_LENGTH
 from recovery_backend.codes import PresentedCode
 from recovery_backend.conf import conf
@@ -36,6 +36,7 @@ class RecoveryCodeInput(forms.TextInput):
 class RecoveryCodeField(forms.Field):
     """One recovery code, in one input that takes pasted lines, spaces and dashes (R-130)."""
 
+    length = codes.LENGTH
     widget = RecoveryCodeInput(
         attrs={
             "autocomplete": "one-time-code",

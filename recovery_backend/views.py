@@ -10,6 +10,7 @@ from django.forms import Form
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render, resolve_url
+from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
@@ -20,6 +21,7 @@ from django.views.generic import TemplateView
 from recovery_backend import emails, flows
 from recovery_backend.conf import conf
 from recovery_backend.forms import RecoveryLoginForm
+from recovery_backend.models import email_of
 
 Response = TypeVar("Response", bound=HttpResponseBase)
 
@@ -118,8 +120,14 @@ class DashboardView(RecoveryPage, LoginRequiredMixin, TemplateView):
     template_name = "recovery_backend/dashboard.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        codes = flows.codes_left(self.request.user)  # type: ignore[arg-type]
-        return super().get_context_data(**kwargs, codes=codes)
+        user: Any = self.request.user
+        codes = flows.codes_left(user)
+        return super().get_context_data(
+            **kwargs,
+            codes=codes,
+            is_expired=codes.expires_at is not None and codes.expires_at <= timezone.now(),
+            account=email_of(user) or user.get_username(),
+        )
 
 
 def protected(response: Response) -> Response:

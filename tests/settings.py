@@ -10,10 +10,9 @@ import django
 
 BASE = Path(tempfile.gettempdir()) / "recovery_backend_tests"
 BASE.mkdir(exist_ok=True)
-WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 DATABASE = os.environ.get("TEST_DATABASE", "sqlite")
 
-_sqlite_file = str(BASE / f"{DATABASE}-{WORKER}.sqlite3")
+_sqlite_file = str(BASE / f"{os.getpid()}.sqlite3")
 DATABASES = {
     "sqlite": {
         "ENGINE": "django.db.backends.sqlite3",

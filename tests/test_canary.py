@@ -1,0 +1,268 @@
+"""No plaintext code is left anywhere but in the hands of the person who got it (R-10, R-83, R-84)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import inspect
+import logging
+import pkgutil
+import re
+import zlib
+
+import django
+import pytest
+from django.apps import apps
+from django.contrib.auth.signals import user_login_failed
+from django.core import mail
+from django.core.cache import cache
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
+from django.dispatch import Signal
+from django.test import Client
+from django.utils.log import AdminEmailHandler
+from django.views.debug import ExceptionReporter
+from django.views.decorators.debug import sensitive_variables
+from django_q.signing import SignedPackage
+
+from recovery_backend import codes as code_room
+from recovery_backend import signals
+from recovery_backend.codes import canonicalise
+from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
+from tests.conftest import DASHBOARD, LOGIN
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BASE64 = re.compile(rb"[A-Za-z0-9+/_=-]{24,}")
+
+
+def unwrapped(blob, depth=3):
+    """The bytes, and what they hold in base64 or zlib, the way sessions and queues pack things."""
+    yield blob
+    if depth == 0:
+        return
+    for match in BASE64.findall(blob):
+        padded = match.replace(b"-", b"+").replace(b"_", b"/").rstrip(b"=")
+        padded += b"=" * (-len(padded) % 4)
+        try:
+            raw = base64.b64decode(padded)
+        except binascii.Error:
+            continue
+        yield from unwrapped(raw, depth - 1)
+        try:
+            yield from unwrapped(zlib.decompress(raw), depth - 1)
+        except zlib.error:
+            continue
+
+
+def as_bytes(value):
+    return value if isinstance(value, bytes) else repr(value).encode()
+
+
+def every_cell():
+    """Each value of each row of each table that the project has."""
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")  # noqa: S608
+            for row in cursor.fetchall():
+                for value in row:
+                    yield table, as_bytes(bytes(value) if isinstance(value, memoryview) else value)
+
+
+class Witness:
+    """Everything that leaves a journey: tables, cache, logs, mails, signals, pages."""
+
+    def __init__(self):
+        self.seen = []
+
+    def note(self, where, value):
+        self.seen.append((where, as_bytes(value)))
+
+    def on_signal(self, sender, **payload):
+        self.note("signal", [payload, vars(payload.get("audit", object)) if payload else ""])
+
+    def places_of(self, code):
+        """Where the code, its canonical form, or two groups of it in a row can be read."""
+        needles = {code.encode(), canonicalise(code).encode(), code[:13].encode()}
+        places = [*self.seen, *every_cell()]
+        places += [("cache", as_bytes(value)) for value in cache._cache.values()]
+        places += [("cache key", as_bytes(key)) for key in cache._cache]
+        for message in mail.outbox:
+            places.append(("mail", message.message().as_bytes()))
+            places.append(("mail body", message.body.encode()))
+            places += [("mail part", part[0].encode()) for part in message.alternatives]
+        for task in apps.get_model("django_q", "OrmQ").objects.all():
+            places.append(("queue", repr(SignedPackage.loads(task.payload)).encode()))
+        return [
+            where
+            for where, blob in places
+            if any(needle in layer for layer in unwrapped(blob) for needle in needles)
+        ]
+
+
+@pytest.fixture
+def witness(monkeypatch):
+    witness = Witness()
+    formatter = logging.Formatter("%(message)s %(args)s %(exc_text)s")
+
+    class Listener(logging.Handler):
+        def emit(self, record):
+            witness.note("log", [formatter.format(record), record.__dict__.copy()])
+
+    listener = Listener(logging.DEBUG)
+    root = logging.getLogger()
+    loggers = [
+        root,
+        *(logging.getLogger(name) for name in ("django", "recovery_backend", "django-q")),
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(listener)
+        logger.setLevel(logging.DEBUG)
+    listened = [user_login_failed, *(s for s in vars(signals).values() if isinstance(s, Signal))]
+    for signal in listened:
+        signal.connect(witness.on_signal)
+    yield witness
+    for signal in listened:
+        signal.disconnect(witness.on_signal)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.removeHandler(listener)
+        logger.setLevel(level)
+
+
+def test_the_scan_finds_a_planted_code(user, codes, witness, client):
+    """A scan that finds nothing proves something only if it can find something."""
+    session = client.session
+    session["planted"] = codes[0]
+    session.save()
+    assert "django_session" in witness.places_of(codes[0])
+    cache.set("planted", codes[1])
+    assert "cache" in witness.places_of(codes[1])
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_signing_in_leaves_no_code_anywhere(user, codes, witness, client, settings, asynchronous):
+    """R-10, R-28, R-83, R-119: right, used, wrong-owner and throttled codes."""
+    settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = asynchronous
+    right, other, third = codes
+    for email, code in [
+        ("nobody@example.com", other),
+        (user.email, "  1. " + third.replace("-", "\u2013")),
+        (user.email, right),
+        (user.email, right),
+        *[("nobody@example.com", other)] * 6,
+    ]:
+        response = client.post(LOGIN, {"email": email, "recovery_code": code})
+        witness.note("page", response.content)
+        witness.note("headers", dict(response.headers))
+    witness.note("dashboard", client.get(DASHBOARD).content)
+    for code in codes:
+        assert witness.places_of(code) == []
+
+
+def test_generating_codes_leaves_no_code_anywhere(user, witness):
+    plain_codes, _ = RecoveryCodeBatch.create_recovery_batch(user)
+    for code in plain_codes:
+        assert witness.places_of(code) == []
+
+
+def failing(path, error):
+    """A stand-in that fails at once, with its variables hidden where the genuine one hides its own."""
+
+    def fail(*args, **kwargs):
+        raise error
+
+    genuine = inspect.unwrap(
+        pkgutil.resolve_name(path), stop=lambda f: "sensitive" in f.__code__.co_name
+    )
+    is_hidden = "sensitive" in getattr(genuine, "__code__", fail.__code__).co_name
+    return sensitive_variables()(fail) if is_hidden else fail
+
+
+HOLDERS = [
+    "recovery_backend.codes.canonicalise",
+    "recovery_backend.codes._seal",
+    "recovery_backend.codes._digest",
+    "recovery_backend.codes._bind",
+    "recovery_backend.codes.keyring",
+    "recovery_backend.codes.PresentedCode.__init__",
+    "recovery_backend.codes.PresentedCode.digests",
+    "recovery_backend.codes.PresentedCode.is_bound_to",
+    "recovery_backend.forms.RecoveryCodeInput.value_from_datadict",
+    "recovery_backend.forms.RecoveryLoginForm.clean",
+    "recovery_backend.flows.check_credentials",
+    "recovery_backend.flows.sign_in",
+    "recovery_backend.flows.wait_seconds",
+    "recovery_backend.backends.open_attempt",
+    "recovery_backend.backends.close_attempt",
+    "recovery_backend.models.RecoveryCode.spend",
+    "recovery_backend.models.RecoveryCode.refusal",
+    "recovery_backend.views.LoginView.form_valid",
+    "recovery_backend.views.LoginView.wait_response",
+    "recovery_backend.cooldown.charge",
+    "recovery_backend.audit.record",
+]
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+@pytest.mark.parametrize("error", [RuntimeError, ImproperlyConfigured])
+def test_a_fault_in_a_function_that_holds_a_code_leaks_nothing(
+    user, codes, witness, settings, monkeypatch, holder, error
+):
+    """R-84: the 500 page, the log and the mail to ADMINS, with all local variables in it."""
+    admin = "admin@example.com"
+    settings.ADMINS = [admin] if django.VERSION >= (6, 0) else [("Admin", admin)]
+    logging_to_admins = logging.getLogger("django.request")
+    handler = AdminEmailHandler(include_html=True)
+    logging_to_admins.addHandler(handler)
+
+    monkeypatch.setattr(holder, failing(holder, error("a fault")))
+    client = Client(raise_request_exception=False)
+    try:
+        response = client.post(LOGIN, {"email": user.email, "recovery_code": codes[0]})
+    finally:
+        logging_to_admins.removeHandler(handler)
+    witness.note("page", response.content)
+    assert response.status_code in {200, 302, 500}
+    if response.status_code == 500:
+        assert mail.outbox, "the report that must not leak was not sent"
+    assert witness.places_of(codes[0]) == []
+
+
+MAKERS = [
+    "recovery_backend.codes.display",
+    "recovery_backend.codes.stored_form",
+    "recovery_backend.models.RecoveryCode.made_from",
+    "recovery_backend.audit.record",
+    "recovery_backend.cooldown.open_account",
+]
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_a_fault_while_generating_leaks_nothing_and_stores_nothing(
+    user, witness, settings, monkeypatch, maker
+):
+    """R-05, R-84: all or none, and a report of the fault that shows no code."""
+    made = []
+    genuine = code_room.generate
+
+    def remember():
+        made.append(genuine())
+        return made[-1]
+
+    monkeypatch.setattr(code_room, "generate", remember)
+    monkeypatch.setattr(maker, failing(maker, RuntimeError("a fault")))
+
+    try:
+        RecoveryCodeBatch.create_recovery_batch(user)
+    except RuntimeError as error:
+        below_this_test = error.__traceback__.tb_next  # whose own `made` holds the codes
+        reporter = ExceptionReporter(None, type(error), error, below_this_test)
+        witness.note("report", reporter.get_traceback_html())
+        witness.note("report", reporter.get_traceback_text())
+    else:
+        pytest.fail("the fault did not happen")
+    assert RecoveryCodeBatch.objects.count() == 0
+    assert RecoveryCode.objects.count() == 0
+    for code in made:
+        assert witness.places_of(code) == []
