@@ -8,7 +8,7 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import ERROR, CheckMessage, Error, Warning
 from django.db import DatabaseError
 from django.db.models import Count
 from django.urls import NoReverseMatch, reverse
@@ -208,6 +208,8 @@ def _login_mode() -> object:
 
 def check_posture(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """`check --deploy`: the trade-offs that a site should have chosen, not inherited (R-145)."""
+    if any(message.level >= ERROR for message in check_settings(app_configs)):
+        return []  # E001 says what to correct first
     return [*_login_posture(), *_limit_posture(), *_service_posture()]
 
 

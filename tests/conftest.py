@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import contextmanager
 
 import pytest
+import time_machine
 from django.contrib.auth import authenticate, get_user_model
 from django.core.cache import cache
+from django.db import connection
 from django.test import RequestFactory
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from recovery_backend.codes import PresentedCode
-from recovery_backend.models import RecoveryCodeBatch
+from recovery_backend.models import RecoveryCodeAudit, RecoveryCodeBatch
 
 LOGIN = "/auth/recovery-codes/login/"
 DASHBOARD = "/auth/recovery-codes/dashboard/"
@@ -89,3 +94,43 @@ def post_code(client):
         return client.post(LOGIN, data, REMOTE_ADDR=address)
 
     return post
+
+
+@pytest.fixture
+def clock():
+    """Time stands still; `clock.shift(seconds)` moves it."""
+    with time_machine.travel(timezone.now(), tick=False) as traveller:
+        yield traveller
+
+
+@pytest.fixture
+def events(db):
+    """What was recorded, in order: `(event, reason)` without the common prefix."""
+
+    def recorded(**filters):
+        rows = RecoveryCodeAudit.objects.filter(**filters).order_by("pk")
+        return [
+            (event.removeprefix("recovery."), reason)
+            for event, reason in rows.values_list("event", "reason")
+        ]
+
+    return recorded
+
+
+@pytest.fixture
+def statements(db):
+    """The SQL of a block, without transaction control and the queue's own insert."""
+    control = ("BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK", "COMMIT")
+
+    @contextmanager
+    def captured():
+        kept = []
+        with CaptureQueriesContext(connection) as context:
+            yield kept
+        kept += [
+            query["sql"]
+            for query in context.captured_queries
+            if not query["sql"].startswith(control) and "django_q_ormq" not in query["sql"]
+        ]
+
+    return captured

@@ -1,0 +1,39 @@
+PYTHON ?= python3
+PORT ?= 8000
+BIN = .venv/bin
+
+.PHONY: demo test check matrix bench docs clean
+
+demo: .venv/installed-demo  ## the example site with its worker, at http://127.0.0.1:$(PORT)/
+	@$(BIN)/python example_site/manage.py migrate --verbosity 0
+	@$(BIN)/python example_site/manage.py seed_demo --port $(PORT)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" PORT=$(PORT) $(BIN)/honcho start -f example_site/Procfile
+
+test: .venv/installed-test  ## every test, on SQLite and on the services that answer
+	$(BIN)/python -m tests
+
+check: .venv/installed-test .venv/installed-check  ## what must be green before a commit
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m django makemigrations --check --dry-run
+	$(BIN)/python -m tests
+
+matrix: .venv/installed-check  ## the suite on every Python and Django of this machine
+	$(BIN)/nox
+
+bench: .venv/installed-test  ## the figures of docs/performance.md, on PostgreSQL
+	$(BIN)/python -m benchmarks
+
+docs: .venv/installed-test  ## docs/settings.md from the table of settings
+	$(BIN)/python docs/make_settings.py
+
+clean:
+	rm -rf .venv .nox dist example_site/var
+
+.venv/installed-%: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --upgrade "pip>=25.1"
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable . --group $*
+	@touch $@

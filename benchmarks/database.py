@@ -1,0 +1,134 @@
+"""A database for one run, with the same tables twice: with few codes in them, and with many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import psycopg
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import DatabaseError, connection, models
+from psycopg import sql
+
+from recovery_backend.codes import generate
+from recovery_backend.models import (
+    RecoveryCode,
+    RecoveryCodeAudit,
+    RecoveryCodeBatch,
+    RecoveryCodeCooldown,
+)
+
+CODES_IN_BATCH = 10
+# A schema and the number of codes in its table. One connection sees one or the other.
+SCHEMAS = {"small": 10_000, "large": 1_000_000}
+
+# A user, the plain codes of their batch.
+Owner = tuple[User, list[str]]
+
+
+@contextmanager
+def temporary_database() -> Iterator[None]:
+    """An empty database while the block runs."""
+    config = connection.settings_dict
+    name = sql.Identifier(config["NAME"])
+    with psycopg.connect(
+        host=config["HOST"],
+        user=config["USER"],
+        password=config["PASSWORD"],
+        dbname="postgres",
+        autocommit=True,
+    ) as server:
+        server.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        try:
+            yield
+        finally:
+            connection.close()
+            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+def use(schema: str) -> None:
+    """Let everything that follows see the tables of this schema."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('search_path', %s, false)", [schema])
+
+
+def build(schema: str, owners: int) -> list[Owner]:
+    """Make the schema's tables and fill them; the owners whose codes are known in plaintext.
+
+    The owners come first, so that their rows are as cold as anybody's.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE SCHEMA {schema}")
+    use(schema)
+    call_command("migrate", verbosity=0)
+    known = [issue(user) for user in make_users("owner", owners)]
+    fill(known[0][0], SCHEMAS[schema] - RecoveryCode.objects.count())
+    return known
+
+
+def make_users(name: str, count: int) -> list[User]:
+    """New users with unusable passwords."""
+    return get_user_model().objects.bulk_create(
+        User(username=f"{name}{n}", email=f"{name}{n}@example.com", password="!")
+        for n in range(count)
+    )
+
+
+def issue(user: User) -> Owner:
+    """The user with a new batch of codes."""
+    plain_codes, _ = RecoveryCodeBatch.create_recovery_batch(user, number_of_codes=CODES_IN_BATCH)
+    return user, plain_codes
+
+
+def fill(user: User, codes: int) -> None:
+    """Add that many codes, their batches and owners, and a counter and an audit row for each owner."""
+    count = codes // CODES_IN_BATCH
+    hex_digits = "encode(sha256(gen_random_uuid()::text::bytea), 'hex')"
+    address = "'filler' || n || '@example.com'"
+    first_user = clone(user, count, username="'filler' || n", email=address)
+    owner = f"{first_user} + n"
+    batch = RecoveryCodeBatch.objects.filter(user=user).get()
+    first_batch = clone(batch, count, user_id=owner, public_id="gen_random_uuid()")
+    clone(
+        RecoveryCode.objects.filter(batch=batch)[0],
+        codes,
+        batch_id=f"{first_batch} + n / {CODES_IN_BATCH}",
+        digest="gen_random_uuid()",
+        bind="sha256(gen_random_uuid()::text::bytea)",
+        # Every tenth code was used.
+        status="CASE mod(n, 10) WHEN 0 THEN 'used' ELSE 'active' END",
+        retired_at="CASE mod(n, 10) WHEN 0 THEN now() END",
+    )
+    clone(RecoveryCodeAudit.objects.filter(user=user)[0], count, user_id=owner)
+    counter = RecoveryCodeCooldown.objects.create(key=generate(), account="")
+    clone(counter, count, key=hex_digits, account=hex_digits)
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
+        with suppress(DatabaseError):  # for superusers only
+            cursor.execute("CHECKPOINT")
+
+
+def clone(row: models.Model, times: int, **expressions: str) -> int:
+    """Copy a row, some columns from SQL expressions over n = 0, 1, ...; the key of the first copy."""
+    quote = connection.ops.quote_name
+    key = row._meta.pk
+    columns = [
+        field.column
+        for field in row._meta.concrete_fields
+        if field is not key or field.column in expressions
+    ]
+    names = ", ".join(map(quote, columns))
+    values = ", ".join(expressions.get(column, f"t.{quote(column)}") for column in columns)
+    table = quote(row._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {table} ({names}) SELECT {values}"  # noqa: S608  # names of our own
+            f" FROM {table} t, generate_series(0, %s) n WHERE t.{quote(key.column)} = %s",
+            [times - 1, row.pk],
+        )
+    if key.column in expressions:
+        return 0
+    newest = type(row)._default_manager.aggregate(newest=models.Max("pk"))["newest"]
+    return int(newest) - times + 1

@@ -1,0 +1,116 @@
+"""A small site with recovery codes. For trying out on this computer; never for the internet."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import django
+
+from recovery_backend.keys import generate_key
+from recovery_backend.log_config import merge_logging
+
+BASE_DIR = Path(__file__).resolve().parent
+VAR = BASE_DIR / "var"
+
+
+def secret(name: str) -> str:
+    """A secret made at the first start, and kept in a file that only this user can read."""
+    VAR.mkdir(mode=0o700, exist_ok=True)
+    file = VAR / name
+    if not file.exists():
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(generate_key())
+    return file.read_text()
+
+
+SECRET_KEY = secret("secret.key")
+DEBUG = True
+ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+ROOT_URLCONF = "example_site.urls"
+WSGI_APPLICATION = "example_site.wsgi.application"
+STATIC_URL = "/static/"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "home"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "recovery_backend",
+    "django_q",
+    "example_site.demo",
+]
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "recovery_backend.backends.RecoveryCodeBackend",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "recovery_backend.middleware.RecoveryCodeMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": VAR / "db.sqlite3",
+        "OPTIONS": {
+            "timeout": 20,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL;",
+        },
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Mails are printed by the worker, so that they can be read where `make demo` runs.
+MAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": MAIL_BACKEND}}
+else:
+    EMAIL_BACKEND = MAIL_BACKEND
+DEFAULT_FROM_EMAIL = "example-site@example.com"
+
+Q_CLUSTER = {
+    "name": "example_site",
+    "orm": "default",
+    "workers": 1,
+    "queue_limit": 4,
+    "timeout": 60,
+    "retry": 120,
+    "max_attempts": 3,
+    "catch_up": False,
+}
+
+LOGGING = merge_logging({"version": 1, "disable_existing_loggers": False})
+os.environ.setdefault("DJANGO_AUTH_RECOVERY_CODES_LOG_DIR", str(VAR / "logs"))
+
+DJANGO_AUTH_RECOVERY_KEY = secret("recovery.key")
+DJANGO_AUTH_RECOVERY_CODES_SITE_NAME = "Example site"
+DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = True

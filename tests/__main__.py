@@ -1,0 +1,70 @@
+"""`python -m tests`: everything on SQLite, then what is marked `services` on the real services.
+
+REQUIRE_SERVICES=1 turns a service that does not answer into an error.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+IS_REQUIRED = os.environ.get("REQUIRE_SERVICES") == "1"
+PYTEST = [sys.executable, "-m", "pytest", "--quiet"]
+
+
+def answers(port: int, host_variable: str) -> bool:
+    host = os.environ.get(host_variable, "127.0.0.1")
+    try:
+        socket.create_connection((host, port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def has_mariadb_driver() -> bool:
+    code = "import MySQLdb"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def missing() -> dict[str, str]:
+    """What cannot be tested here, and why."""
+    found = {}
+    if not answers(5432, "TEST_POSTGRESQL_HOST"):
+        found["postgresql"] = "no server on port 5432"
+    if not answers(6379, "TEST_REDIS_HOST"):
+        found["redis"] = "no server on port 6379"
+    if not answers(3306, "TEST_MARIADB_HOST"):
+        found["mariadb"] = "no server on port 3306"
+    elif not has_mariadb_driver():
+        found["mariadb"] = "mysqlclient is not installed (dependency group mariadb)"
+    return found
+
+
+def start(database: str, *, with_redis: bool) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "TEST_DATABASE": database, "TEST_REDIS": str(int(with_redis))}
+    return subprocess.Popen([*PYTEST, "-m", "services", "--create-db"], env=environment)
+
+
+def main() -> int:
+    left_out = missing()
+    for service, why in left_out.items():
+        print(f"{'ERROR' if IS_REQUIRED else 'left out'}: {service}: {why}", flush=True)
+    if left_out and IS_REQUIRED:
+        return 1
+    failures = subprocess.run([*PYTEST, "-n", "2", "--dist", "worksteal"]).returncode
+    databases = [name for name in ("postgresql", "mariadb") if name not in left_out]
+    runs = {
+        name: start(name, with_redis=name == "postgresql" and "redis" not in left_out)
+        for name in databases
+    }
+    for name, run in runs.items():
+        code = run.wait()
+        print(f"{name}: {'passed' if code == 0 else 'FAILED'}", flush=True)
+        failures = failures or code
+    return failures
+
+
+if __name__ == "__main__":
+    sys.exit(main())

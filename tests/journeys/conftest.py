@@ -1,0 +1,108 @@
+"""A real browser against a real server, under the strictest policy; it may not complain once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from django.conf import settings as django_settings
+from django.test import override_settings
+from pytest_django.live_server_helper import LiveServer
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE_MS = 10_000
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    if not Path(CHROMIUM).exists():
+        if os.environ.get("REQUIRE_SERVICES") == "1":
+            pytest.fail(f"{CHROMIUM} is missing")
+        pytest.skip(f"{CHROMIUM} is missing")
+    playwright = pytest.importorskip("playwright.sync_api")
+    # Playwright keeps an event loop running in this thread, which Django takes for async code.
+    with pytest.MonkeyPatch.context() as patch, playwright.sync_playwright() as started:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def site(chromium, django_db_setup):
+    """The address of a live server that sends a strict Content-Security-Policy (R-93)."""
+    middleware = ["tests.csp.StrictPolicy", *django_settings.MIDDLEWARE]
+    with override_settings(MIDDLEWARE=middleware):
+        server = LiveServer("localhost")
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+def open_page(chromium, site, transactional_db):
+    """Open a page of the site in a browser of its own; any complaint of it fails the test."""
+    contexts, complaints = [], []
+
+    def listen(page):
+        def on_console(message):
+            # A page that is itself an answer 403 or 429 is reported here as well.
+            is_own_status = message.location.get("url") == page.url
+            if message.type == "error" and not is_own_status:
+                complaints.append(message.text)
+
+        def on_response(response):
+            if response.status >= 400 and response.request.resource_type != "document":
+                complaints.append(f"{response.status} {response.url}")
+
+        page.on("console", on_console)
+        page.on("response", on_response)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+
+    def open_(path, *, width=1280, has_javascript=True, client=None):
+        context = chromium.new_context(
+            base_url=site,
+            java_script_enabled=has_javascript,
+            viewport={"width": width, "height": 800},
+        )
+        context.set_default_timeout(PATIENCE_MS)
+        contexts.append(context)
+        if client is not None:
+            cookie = client.cookies[django_settings.SESSION_COOKIE_NAME]
+            context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": site}])
+        page = context.new_page()
+        listen(page)
+        page.goto(path)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def copy(chromium, site):
+    """Put a text into the clipboard, as a person who copies it elsewhere."""
+    contexts = []
+
+    def copy_(text):
+        context = chromium.new_context()
+        contexts.append(context)
+        context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site)
+        page = context.new_page()
+        page.goto(f"{site}/")
+        page.evaluate("text => navigator.clipboard.writeText(text)", text)
+
+    yield copy_
+    for context in contexts:
+        context.close()

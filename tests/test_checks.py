@@ -1,0 +1,349 @@
+"""R-145: what `manage.py check` says, by id."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.checks import ERROR
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.db import DatabaseError
+from django.utils import timezone
+
+from recovery_backend import checks, codes
+from recovery_backend.keys import generate_key, write_key
+from recovery_backend.models import RecoveryCode, RecoveryCodeQuerySet
+
+PREFIX = "DJANGO_AUTH_RECOVERY_"
+REDIS = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://"}}
+LOCAL = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+BACKEND = "recovery_backend.backends.RecoveryCodeBackend"
+SESSIONS = "django.contrib.sessions.backends."
+
+QUICKSTART = {
+    "KEY": "4b7d1f0c9a6e83520d1c2b3a495867f6e5d4c3b2a19087f6e5d4c3b2a1908776",
+    "CODE_ADMIN_EMAIL": "admin@example.com",
+    "CODE_ADMIN_EMAIL_HOST_USER": "no-reply@example.com",
+    "CODE_ADMIN_USERNAME": "Admin",
+    "CODES_SITE_NAME": "Example",
+    "CODE_AUDIT_ENABLE_AUTO_CLEANUP": 30,
+    "CODE_AUDIT_RETENTION_DAYS": 30,
+    "CODE_MAX_VISIBLE": 20,
+    "CODE_PER_PAGE": 5,
+    "CODE_PURGE_DELETE_RETENTION_DAYS": 30,
+    "CODE_PURGE_DELETE_SCHEDULER_USE_LOGGER": True,
+    "CODE_REDIRECT_VIEW": "recovery_dashboard",
+    "CODE_REDIRECT_VIEW_AFTER_LOGOUT": "login_user",
+    "CODE_STORE_EMAIL_LOG": False,
+    "CODES_EMAIL_SENDER_LOGGING": False,
+    "CODES_AUTH_RATE_LIMITER_USE_CACHE": True,
+    "CODES_BASE_COOLDOWN": 60,
+    "CODES_COOLDOWN_MULTIPLIER": 2,
+    "CODES_COOLDOWN_CUTOFF_POINT": 3600,
+    "CODES_MAX_LOGIN_ATTEMPTS": 5,
+    "CODES_BATCH_DELETE_SIZE": 1000,
+    "CODES_MAX_DELETIONS_PER_RUN": -1,
+    "CODES_CACHE_TTL": 300,
+    "CODES_CACHE_MIN": 0,
+    "CODES_CACHE_MAX": 3600,
+    "CODES_DEFAULT_FILE_NAME": "recovery_codes",
+    "CODES_DEFAULT_FORMAT": "txt",
+}
+
+
+@pytest.fixture(autouse=True)
+def shared_cache(settings):
+    settings.CACHES = REDIS
+    yield
+    settings.CACHES = LOCAL
+
+
+def ids(messages):
+    return [message.id.removeprefix("recovery_backend.") for message in messages]
+
+
+def everything():
+    return [message for check in checks.CHECKS for message in check(None)]
+
+
+def test_a_well_configured_project_hears_nothing():
+    assert everything() == []
+
+
+def test_every_message_says_what_to_do(settings):
+    settings.MIDDLEWARE, settings.AUTHENTICATION_BACKENDS, settings.CACHES = [], [], LOCAL
+    settings.DJANGO_AUTH_RECOVERY_KEY = ""
+    settings.DJANGO_AUTH_RECOVERY_CODE_AUDIT_ENABLE_AUTO_CLEANUP = 30
+    messages = everything() + checks.check_posture(None)
+    assert len(messages) >= 6
+    assert all(message.hint and message.msg.endswith(".") for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("CODE_PER_PAGE", 0, ["E001"]),
+        ("CODE_PER_PAGE", True, ["E001"]),
+        ("CODES_LOGIN_MODE", "sometimes", ["E001"]),
+        ("CODES_MAX_LOGIN_ATTEMPTS", "5", ["E001"]),
+        ("CODES_CLIENT_RATE", "often", ["E001"]),
+        ("CODES_HARD_CAP", 101, ["E001"]),
+        ("CODE_AUDIT_ENABLE_AUTO_CLEANUP", 30, ["W001"]),
+        ("CODES_COOLDOWN", 60, ["W002"]),
+        ("KEY", "", ["E002"]),
+        ("KEY", "short", ["E002"]),
+        ("KEY", "change-me " * 8, ["E002"]),
+        ("KEY_FALLBACKS", ["short"], ["E003"]),
+        ("KEY_FALLBACKS", "short", ["E003"]),
+        ("CODE_REDIRECT_VIEW", "no_such_name", ["W008"]),
+        ("CODE_REDIRECT_VIEW_AFTER_LOGOUT", "no_such_name", ["W008"]),
+        ("CODE_REDIRECT_VIEW", "/a/path/", []),
+        ("CODE_REDIRECT_VIEW", "https://example.com", []),
+        ("CODES_BASE_COOLDOWN", 7200, ["W009"]),
+        ("CODES_BASE_COOLDOWN", 3600, []),
+        ("CODES_CACHE_MIN", 4000, ["W010"]),
+        ("CODES_LOGIN_MODE", "off", []),
+    ],
+)
+def test_a_setting_is_checked(settings, name, value, expected):
+    """R-145, R-147, R-18"""
+    setattr(settings, PREFIX + name, value)
+    assert ids(everything()) == expected
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_known_one(settings):
+    settings.DJANGO_AUTH_RECOVERY_CODES_MAX_LOGIN_ATEMPTS = 5
+    [message] = checks.check_settings(None)
+    assert message.hint == "Did you mean DJANGO_AUTH_RECOVERY_CODES_MAX_LOGIN_ATTEMPTS?"
+
+
+def test_a_missing_key_is_an_error(settings):
+    """R-11, R-18"""
+    del settings.DJANGO_AUTH_RECOVERY_KEY
+    assert ids(everything()) == ["E002"]
+
+
+def test_secret_key_as_the_key_is_an_error(settings):
+    """R-11"""
+    settings.SECRET_KEY = settings.DJANGO_AUTH_RECOVERY_KEY
+    assert ids(everything()) == ["E002"]
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "length", "expected"),
+    [
+        (codes.ALPHABET, codes.LENGTH, []),
+        (codes.ALPHABET, 30, ["E004"]),
+        ("0123456789", 36, ["E004"]),
+        ("A" * 56, 36, ["E004"]),
+        (codes.ALPHABET, 35, []),
+    ],
+)
+def test_the_entropy_of_a_code_is_checked(monkeypatch, alphabet, length, expected):
+    """R-02"""
+    monkeypatch.setattr(codes, "ALPHABET", alphabet)
+    monkeypatch.setattr(codes, "LENGTH", length)
+    assert ids(checks.check_codes(None)) == expected
+
+
+def test_an_unlisted_backend_is_told_where_it_is_needed(settings):
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+    assert ids(everything()) == ["W003"]
+    settings.DJANGO_AUTH_RECOVERY_CODES_LOGIN_MODE = "off"
+    assert ids(everything()) == []
+
+
+def test_a_missing_middleware_is_told(settings):
+    settings.MIDDLEWARE = [path for path in settings.MIDDLEWARE if "recovery" not in path]
+    assert ids(everything()) == ["W004"]
+
+
+def test_a_middleware_before_authentication_is_an_error(settings):
+    settings.MIDDLEWARE = list(reversed(settings.MIDDLEWARE))
+    assert ids(everything()) == ["E005"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "expected"),
+    [
+        ("signed_cookies", ["E006"]),
+        ("cache", ["W005"]),
+        ("cached_db", []),
+        ("db", []),
+        ("file", []),
+    ],
+)
+def test_the_session_engine_is_checked(settings, engine, expected):
+    """R-73"""
+    settings.SESSION_ENGINE = SESSIONS + engine
+    assert ids(everything()) == expected
+
+
+@pytest.mark.parametrize(
+    "backend",
+    ["django.core.cache.backends.locmem.LocMemCache", "django.core.cache.backends.dummy.DummyCache"],
+)
+def test_a_cache_of_one_process_is_a_warning_and_an_error_for_deployment(settings, backend):
+    """R-60"""
+    settings.CACHES = {"default": {"BACKEND": backend}}
+    assert ids(everything()) == ["W006"]
+    assert "E008" in ids(checks.check_posture(None))
+    settings.DEBUG = True
+    assert ids(everything()) == []
+
+
+def test_a_missing_queue_is_told(settings):
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django_q"]
+    assert ids(everything()) == ["W007"]
+
+
+def test_missing_urls_are_told(settings):
+    settings.ROOT_URLCONF = "django.contrib.auth.urls"
+    assert ids(everything()) == ["W008", "W008"]
+
+
+def test_a_user_model_without_its_email_field_is_an_error(monkeypatch):
+    monkeypatch.setattr(get_user_model(), "EMAIL_FIELD", "contact")
+    assert ids(everything()) == ["E007"]
+
+
+def test_a_hardened_project_hears_nothing_before_deployment(settings):
+    settings.DJANGO_AUTH_RECOVERY_CODES_LOGIN_MODE = "second_factor"
+    settings.DJANGO_AUTH_RECOVERY_CODES_HARD_CAP = 100
+    assert checks.check_posture(None) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "number", "is_told"),
+    [
+        ("CODES_LOGIN_MODE", "sole_login", "W020", True),
+        ("CODES_LOGIN_MODE", "second_factor", "W020", False),
+        ("CODES_SOLE_LOGIN_FOR_STAFF", True, "W021", True),
+        ("CODES_SOLE_LOGIN_FOR_STAFF", False, "W021", False),
+        ("CODES_EMAIL_CODES", True, "W022", True),
+        ("CODES_EMAIL_CODES", False, "W022", False),
+        ("CODES_HARD_CAP", None, "W023", True),
+        ("CODES_HARD_CAP", 100, "W023", False),
+        ("CODE_AUDIT_RETENTION_DAYS", 89, "W024", True),
+        ("CODE_AUDIT_RETENTION_DAYS", 90, "W024", False),
+    ],
+)
+def test_a_trade_off_is_named_before_deployment(settings, name, value, number, is_told):
+    """R-145, R-52, R-123"""
+    setattr(settings, PREFIX + name, value)
+    assert (number in ids(checks.check_posture(None))) is is_told
+    assert number not in ids(everything())
+
+
+@pytest.mark.parametrize(
+    ("cluster", "is_told"),
+    [
+        ({"retry": 60, "timeout": 60}, True),
+        ({"retry": 30, "timeout": 90}, True),
+        ({"retry": 90, "timeout": 60}, False),
+        ({"retry": 90}, False),
+        ({"timeout": 60}, True),
+        ({}, False),
+    ],
+)
+def test_a_queue_that_repeats_running_tasks_is_told(settings, cluster, is_told):
+    """R-145"""
+    settings.Q_CLUSTER = cluster
+    assert ("W025" in ids(checks.check_posture(None))) is is_told
+
+
+@pytest.mark.parametrize("name", ["CODES_SOLE_LOGIN_FOR_STAFF", "CODES_HARD_CAP"])
+def test_a_wrong_setting_is_reported_before_deployment_and_not_raised(settings, name):
+    setattr(settings, PREFIX + name, "wrong")
+    assert checks.check_posture(None) == []
+    assert ids(everything()) == ["E001"]
+
+
+def test_the_quickstart_of_the_docs_gives_warnings_at_most(settings):
+    """R-145"""
+    for name, value in QUICKSTART.items():
+        setattr(settings, PREFIX + name, value)
+    messages = everything()
+    assert ids(messages) == ["W001"]
+    assert all(message.level < ERROR for message in messages)
+    call_command("check")
+
+
+class TestRegistration:
+    """The functions above are what `manage.py check` runs."""
+
+    def test_an_error_stops_the_check(self, settings):
+        settings.DJANGO_AUTH_RECOVERY_KEY = ""
+        with pytest.raises(SystemCheckError, match=r"recovery_backend\.E002"):
+            call_command("check")
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("MIDDLEWARE", []), ("DJANGO_AUTH_RECOVERY_CODE_PER_PAGE", 0)],
+    )
+    def test_wiring_and_settings_are_checked(self, settings, name, value):
+        setattr(settings, name, value)
+        with pytest.raises(SystemCheckError, match=r"recovery_backend\.(W004|E001)"):
+            call_command("check", fail_level="WARNING")
+
+    def test_entropy_is_checked(self, monkeypatch):
+        monkeypatch.setattr(codes, "LENGTH", 10)
+        with pytest.raises(SystemCheckError, match=r"recovery_backend\.E004"):
+            call_command("check")
+
+    def test_the_posture_is_checked_for_deployment_only(self, settings, capsys):
+        settings.CACHES = LOCAL
+        call_command("check")
+        assert "W020" not in capsys.readouterr().err
+        with pytest.raises(SystemCheckError, match=r"recovery_backend\.E008") as caught:
+            call_command("check", deploy=True)
+        assert "recovery_backend.W020" in str(caught.value)
+
+    def test_stored_keys_are_checked_with_a_database(self, user, make_codes, settings, capsys):
+        make_codes(user)
+        settings.DJANGO_AUTH_RECOVERY_KEY = generate_key()
+        call_command("check")
+        assert "W030" not in capsys.readouterr().err
+        call_command("check", databases=["default"])
+        assert "recovery_backend.W030" in capsys.readouterr().err
+
+
+class TestStoredKeys:
+    """R-13, R-14"""
+
+    def test_codes_under_a_lost_key_are_counted(self, user, make_codes, settings):
+        old = write_key().id
+        make_codes(user, 4)
+        settings.DJANGO_AUTH_RECOVERY_KEY = generate_key()
+        [message] = checks.check_stored_keys(None, databases=["default"])
+        assert message.id == "recovery_backend.W030"
+        assert message.msg.startswith(f"4 usable codes were made with key {old}")
+
+    def test_a_fallback_is_no_lost_key(self, user, make_codes, settings):
+        make_codes(user)
+        settings.DJANGO_AUTH_RECOVERY_KEY_FALLBACKS = [settings.DJANGO_AUTH_RECOVERY_KEY]
+        settings.DJANGO_AUTH_RECOVERY_KEY = generate_key()
+        assert checks.check_stored_keys(None, databases=["default"]) == []
+
+    def test_codes_that_nobody_can_use_are_not_counted(self, user, make_codes, settings):
+        make_codes(user)
+        RecoveryCode.objects.update(expires_at=timezone.now() - timedelta(days=1))
+        settings.DJANGO_AUTH_RECOVERY_KEY = generate_key()
+        assert checks.check_stored_keys(None, databases=["default"]) == []
+
+    def test_no_database_is_read_unasked(self, settings):
+        settings.DJANGO_AUTH_RECOVERY_KEY = generate_key()
+        assert checks.check_stored_keys(None, databases=None) == []
+
+    def test_a_missing_key_is_said_once(self, db, settings):
+        settings.DJANGO_AUTH_RECOVERY_KEY = ""
+        assert checks.check_stored_keys(None, databases=["default"]) == []
+
+    def test_a_database_before_its_first_migrate_is_no_error(self, monkeypatch):
+        def no_table(self):
+            raise DatabaseError("no such table")
+
+        monkeypatch.setattr(RecoveryCodeQuerySet, "usable", no_table)
+        assert checks.check_stored_keys(None, databases=["default"]) == []

@@ -1,0 +1,622 @@
+"""R-50 to R-66: failures are counted first, one network cannot stop another, rows decide."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth import authenticate
+from django.contrib.auth.models import Permission
+from django.core import mail
+from django.core.cache import cache
+from django.test import override_settings
+from django.utils import timezone
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recovery_backend import cooldown
+from recovery_backend.cooldown import Charge, RecoveryCodeCooldown, Refusal, wait_after
+from recovery_backend.models import RecoveryCode
+from tests.conftest import LOGIN, WRONG_CODE
+
+PREFIX = "DJANGO_AUTH_RECOVERY_CODES_"
+OWNER_NETWORK = "203.0.113.50"
+ATTACKER = "198.51.100.7"
+CHANGELIST = "/admin/recovery_backend/recoverycodecooldown/"
+
+
+def networks():
+    """As many networks as an attacker likes."""
+    return (f"10.{a}.{b}.{c}" for a, b, c in itertools.product(range(256), repeat=3))
+
+
+def cache_keys():
+    store = cache._cache
+    return list(store) if isinstance(store, dict) else [
+        key.decode() for key in store.get_client().keys("*")
+    ]
+
+
+def usable(user):
+    return RecoveryCode.objects.usable().of_user(user).count()
+
+
+@pytest.fixture
+def fail(try_code):
+    """Present a wrong code that many times."""
+
+    def fail(email, number=1, address=ATTACKER):
+        for _ in range(number):
+            assert try_code(email, WRONG_CODE, address) is None
+
+    return fail
+
+
+class TestArithmetic:
+    """R-53"""
+
+    @given(
+        base=st.integers(1, 86_400),
+        multiplier=st.one_of(st.integers(1, 100), st.floats(1, 100)),
+        cutoff=st.integers(1, 604_800),
+        attempts=st.integers(1, 100),
+        failures=st.integers(0, 10**6),
+    )
+    def test_waits_grow_are_capped_and_never_negative(
+        self, base, multiplier, cutoff, attempts, failures
+    ):
+        with override_settings(
+            **{
+                PREFIX + "BASE_COOLDOWN": base,
+                PREFIX + "COOLDOWN_MULTIPLIER": multiplier,
+                PREFIX + "COOLDOWN_CUTOFF_POINT": cutoff,
+                PREFIX + "MAX_LOGIN_ATTEMPTS": attempts,
+            }
+        ):
+            wait, longer = wait_after(failures), wait_after(failures + 1)
+        assert isinstance(wait, int)
+        assert 0 <= wait <= longer <= cutoff
+        assert (wait == 0) == (failures < attempts)
+        if failures == attempts:
+            assert wait == min(base, cutoff)
+
+    @given(st.integers(0, 5))
+    def test_whole_numbers_are_exact(self, steps):
+        assert wait_after(5 + steps) == 60 * 2**steps
+
+    @pytest.mark.parametrize("failures", [11, 12, 1100, 10**6])
+    def test_the_cutoff_is_the_longest(self, failures):
+        assert wait_after(failures) == 3600
+
+    def test_a_multiplier_of_one_never_grows(self, settings):
+        settings.DJANGO_AUTH_RECOVERY_CODES_COOLDOWN_MULTIPLIER = 1
+        assert {wait_after(failures) for failures in (5, 50, 10**6)} == {60}
+
+    def test_thresholds_are_powers_of_ten(self):
+        told = [number for number in range(1, 20_000) if cooldown.is_alert_threshold(number)]
+        assert told == [10, 100, 1000, 10_000]
+
+
+class TestOnePair:
+    """One account from one network."""
+
+    def test_the_first_five_are_free_and_then_waits_double(self, db, clock):
+        waits = []
+        for _ in range(13):
+            charge = cooldown.charge("owner@example.com", ATTACKER)
+            assert isinstance(charge, Charge)
+            waits.append(charge.wait_seconds)
+            clock.shift(charge.wait_seconds)
+        assert waits == [0, 0, 0, 0, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+
+    def test_the_limit_is_the_setting(self, db, settings):
+        settings.DJANGO_AUTH_RECOVERY_CODES_MAX_LOGIN_ATTEMPTS = 2
+        waits = [cooldown.charge("owner@example.com", ATTACKER).wait_seconds for _ in range(3)]
+        assert waits == [0, 60, 60]
+
+    def test_five_codes_are_looked_at_and_the_sixth_is_not(self, user, fail, events, clock):
+        """R-51"""
+        fail(user.email, 9)
+        assert events() == [("login.fail", "unknown")] * 5 + [("login.throttled", "cooldown")]
+
+    def test_the_right_code_is_refused_and_kept_while_waiting(
+        self, user, codes, fail, try_code, make_request, clock
+    ):
+        """R-57"""
+        fail(user.email, 5)
+        request = make_request(ATTACKER)
+        assert try_code(user.email, codes[0], request=request) is None
+        assert request.recovery_wait_seconds == 60
+        assert usable(user) == 3
+        clock.shift(60)
+        assert try_code(user.email, codes[0]) == user
+
+    def test_the_fifth_failure_says_how_long_the_next_try_waits(
+        self, user, make_request, try_code, clock
+    ):
+        waits = []
+        for _ in range(5):
+            request = make_request(ATTACKER)
+            try_code(user.email, WRONG_CODE, request=request)
+            waits.append(getattr(request, "recovery_next_try_seconds", None))
+            assert not hasattr(request, "recovery_wait_seconds")
+        assert waits == [None, None, None, None, 60]
+
+    def test_a_wait_counts_down_and_refused_tries_do_not_lengthen_it(self, user, fail, clock):
+        """R-57"""
+        fail(user.email, 5)
+        clock.shift(20)
+        fail(user.email, 30)
+        assert cooldown.charge(user.email, f"{ATTACKER}/32") == Refusal(40, is_first=False)
+        clock.shift(39.5)
+        assert cooldown.charge(user.email, f"{ATTACKER}/32").wait_seconds == 1
+        clock.shift(0.5)
+        assert isinstance(cooldown.charge(user.email, f"{ATTACKER}/32"), Charge)
+
+    def test_the_first_refusal_of_each_wait_is_marked(self, db, clock):
+        """R-122"""
+
+        def charge():
+            return cooldown.charge("owner@example.com", ATTACKER)
+
+        for _ in range(5):
+            charge()
+        assert [charge().is_first for _ in range(3)] == [True, False, False]
+        clock.shift(60)
+        charge()
+        assert [charge().is_first for _ in range(2)] == [True, False]
+
+    def test_a_success_gives_everything_back(self, user, codes, fail, try_code, clock):
+        """R-58"""
+        fail(user.email, 4)
+        assert try_code(user.email, codes[0]) == user
+        rows = RecoveryCodeCooldown.objects.all()
+        assert {(row.failures, row.refused, row.blocked_until) for row in rows} == {(0, 0, None)}
+        fail(user.email, 4)
+        assert try_code(user.email, codes[1]) == user
+
+    def test_a_success_at_the_last_free_try_leaves_no_wait(self, user, codes, fail, try_code):
+        fail(user.email, 4)
+        assert try_code(user.email, codes[0]) == user
+        assert cooldown.wait_seconds(user.email, f"{ATTACKER}/32") == 0
+        assert try_code(user.email, codes[1]) == user
+
+    @pytest.mark.parametrize(
+        "spelling",
+        ["OWNER@EXAMPLE.COM", "  owner@example.com\n", "Owner@Example.com", "owner@EXAMPLE.com"],
+    )
+    def test_spellings_of_an_address_share_one_counter(
+        self, user, codes, fail, try_code, spelling
+    ):
+        """R-50"""
+        fail(spelling, 3)
+        fail(user.email, 2)
+        assert try_code(user.email, codes[0]) is None
+        assert RecoveryCodeCooldown.objects.count() == 2
+
+    def test_browser_and_cookies_do_not_matter(self, user, make_request, try_code, events):
+        """R-50"""
+        for number in range(7):
+            request = make_request(
+                ATTACKER, user_agent=f"browser {number}", cookie=f"sessionid={number}"
+            )
+            try_code(user.email, WRONG_CODE, request=request)
+        assert events().count(("login.fail", "unknown")) == 5
+
+    def test_invented_hops_do_not_matter(self, user, make_request, try_code, events):
+        """R-54"""
+        for number in range(7):
+            request = make_request(ATTACKER, x_forwarded_for=f"10.0.0.{number}")
+            try_code(user.email, WRONG_CODE, request=request)
+        assert events().count(("login.fail", "unknown")) == 5
+
+    def test_a_v6_subnet_is_one_network(self, user, try_code, events):
+        """R-54"""
+        for number in range(7):
+            try_code(user.email, WRONG_CODE, f"2001:db8:1:2::{number}")
+        assert events().count(("login.fail", "unknown")) == 5
+
+    def test_unknown_addresses_are_charged_alike(self, db, try_code, make_request, events, clock):
+        """R-56"""
+        for _ in range(5):
+            try_code("nobody@example.com", WRONG_CODE)
+        request = make_request(ATTACKER)
+        assert try_code("nobody@example.com", WRONG_CODE, request=request) is None
+        assert request.recovery_wait_seconds == 60
+        assert events()[-1] == ("login.throttled", "cooldown")
+
+    def test_no_request_is_throttled_too(self, user, codes, events):
+        """R-29"""
+        for _ in range(5):
+            assert authenticate(None, email=user.email, recovery_code=WRONG_CODE) is None
+        assert authenticate(None, email=user.email, recovery_code=codes[0]) is None
+        assert usable(user) == 3
+        assert events()[-1] == ("login.throttled", "cooldown")
+
+    def test_an_endless_count_is_still_a_wait(self, db):
+        cooldown.charge("owner@example.com", ATTACKER)
+        RecoveryCodeCooldown.objects.update(failures=10**6)
+        assert cooldown.charge("owner@example.com", ATTACKER).wait_seconds == 3600
+
+
+class TestDurability:
+    """R-60"""
+
+    def test_a_wait_survives_a_flushed_cache(self, user, codes, fail, try_code, clock):
+        fail(user.email, 5)
+        cache.clear()
+        assert try_code(user.email, codes[0]) is None
+        assert usable(user) == 3
+
+    def test_ratelimit_switched_off_leaves_the_cooldown_on(
+        self, user, codes, fail, try_code, settings, clock
+    ):
+        """R-66"""
+        settings.RATELIMIT_ENABLE = False
+        fail(user.email, 5)
+        assert try_code(user.email, codes[0]) is None
+        assert usable(user) == 3
+
+    def test_with_the_cache_the_copy_is_read(self, user, fail, clock, statements):
+        fail(user.email, 5)
+        with statements() as queries:
+            assert cooldown.wait_seconds(user.email, f"{ATTACKER}/32") == 60
+            clock.shift(45)
+            assert cooldown.wait_seconds(user.email, f"{ATTACKER}/32") == 15
+            clock.shift(15)
+            assert cooldown.wait_seconds(user.email, f"{ATTACKER}/32") == 0
+        assert queries == []
+
+    def test_a_lost_copy_reads_as_no_wait_and_the_row_refuses(self, user, fail, clock):
+        fail(user.email, 5)
+        cache.clear()
+        assert cooldown.wait_seconds(user.email, f"{ATTACKER}/32") == 0
+        assert cooldown.charge(user.email, f"{ATTACKER}/32").wait_seconds == 60
+
+    def test_without_the_cache_the_row_is_read(self, user, fail, settings, clock):
+        settings.DJANGO_AUTH_RECOVERY_CODES_AUTH_RATE_LIMITER_USE_CACHE = False
+        fail(user.email, 5)
+        assert not [key for key in cache_keys() if "recovery_backend:cooldown" in key]
+        cache.clear()
+        assert cooldown.wait_seconds(user.email, f"{ATTACKER}/32") == 60
+        assert cooldown.wait_seconds("nobody@example.com", f"{ATTACKER}/32") == 0
+        clock.shift(60)
+        assert cooldown.wait_seconds(user.email, f"{ATTACKER}/32") == 0
+
+
+class TestOtherNetworks:
+    """R-57: a stranger never lengthens the wait of the owner."""
+
+    def test_another_network_is_unaffected(self, user, codes, fail, try_code, clock):
+        fail(user.email, 50)
+        assert try_code(user.email, codes[0], OWNER_NETWORK) == user
+
+    def test_a_success_does_not_free_the_attacker(
+        self, user, codes, fail, try_code, make_request, clock
+    ):
+        """R-58"""
+        fail(user.email, 5)
+        assert try_code(user.email, codes[0], OWNER_NETWORK) == user
+        request = make_request(ATTACKER)
+        assert try_code(user.email, codes[1], request=request) is None
+        assert request.recovery_wait_seconds == 60
+
+    def test_other_accounts_on_the_network_are_unaffected(
+        self, make_user, make_codes, fail, try_code, clock
+    ):
+        victim, other = make_user(), make_user()
+        plain_codes = make_codes(other)
+        fail(victim.email, 6)
+        assert try_code(other.email, plain_codes[0], ATTACKER) == other
+
+    def test_after_a_week_of_hammering_the_owner_signs_in_at_the_first_try(
+        self, user, codes, fail, try_code, clock, events
+    ):
+        attackers = networks()
+        regulars = [next(attackers) for _ in range(3)]
+        for _ in range(7 * 24):
+            for address in [*regulars, next(attackers), next(attackers), next(attackers)]:
+                fail(user.email, 1, address)
+            clock.shift(3600)
+        assert events().count(("login.fail", "unknown")) > 1000
+        assert try_code(user.email, codes[0], OWNER_NETWORK) == user
+
+    def test_the_owner_is_told_at_10_and_100_failures(
+        self, user, fail, events, clock, settings, django_capture_on_commit_callbacks
+    ):
+        """R-122"""
+        settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = False
+        for count, address in enumerate(itertools.islice(networks(), 120), 1):
+            with django_capture_on_commit_callbacks(execute=True):
+                fail(user.email, 1, address)
+            assert events().count(("login.alerted", "")) == (count >= 10) + (count >= 100)
+        assert [message.to for message in mail.outbox] == [[user.email]] * 2
+        assert "100" in mail.outbox[1].body
+
+    def test_an_address_of_nobody_is_counted_and_nobody_is_told(
+        self, db, fail, events, settings, django_capture_on_commit_callbacks
+    ):
+        settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = False
+        with django_capture_on_commit_callbacks(execute=True):
+            for address in itertools.islice(networks(), 10):
+                fail("nobody@example.com", 1, address)
+        assert events()[-1] == ("login.alerted", "")
+        assert mail.outbox == []
+
+    def test_without_a_cap_nothing_is_ever_closed(self, user, codes, fail, try_code):
+        """R-52"""
+        fail(user.email)
+        RecoveryCodeCooldown.objects.filter(key=cooldown.account_key(user.email)).update(
+            failures=10**6
+        )
+        assert try_code(user.email, codes[0], OWNER_NETWORK) == user
+
+
+class TestClientRate:
+    """R-54: the outer throttle of one network, for whatever account."""
+
+    @pytest.fixture(autouse=True)
+    def three_a_minute(self, settings, clock):
+        settings.DJANGO_AUTH_RECOVERY_CODES_CLIENT_RATE = "3/m"
+
+    def test_the_fourth_request_of_a_network_is_refused_uncounted(
+        self, user, codes, try_code, make_request, events
+    ):
+        for number in range(3):
+            try_code(f"someone{number}@example.com", WRONG_CODE)
+        counted = RecoveryCodeCooldown.objects.count()
+        for _ in range(3):
+            request = make_request()
+            assert try_code(user.email, codes[0], request=request) is None
+            assert 1 <= request.recovery_wait_seconds <= 60
+        assert usable(user) == 3
+        assert RecoveryCodeCooldown.objects.count() == counted
+        assert events()[-2:] == [("login.fail", "unknown"), ("login.throttled", "client_rate")]
+
+    def test_other_networks_and_other_times_are_free(self, user, codes, try_code, clock):
+        for _ in range(5):
+            try_code("someone@example.com", WRONG_CODE)
+        assert try_code(user.email, codes[0], OWNER_NETWORK) == user
+        clock.shift(61)
+        assert try_code(user.email, codes[1]) == user
+
+    def test_switched_off_by_django_ratelimit_it_is_off(self, user, codes, try_code, settings):
+        settings.RATELIMIT_ENABLE = False
+        for number in range(5):
+            try_code(f"someone{number}@example.com", WRONG_CODE)
+        assert try_code(user.email, codes[0]) == user
+
+    def test_looking_does_not_count(self, make_request):
+        for _ in range(5):
+            assert cooldown.client_refusal(make_request(), ATTACKER) is None
+        assert cooldown.count_request(make_request(), ATTACKER) is None
+
+    def test_a_cache_that_cannot_count_refuses(self, user, codes, try_code, settings):
+        """R-31"""
+        settings.CACHES = {"default": {"BACKEND": "tests.test_cooldown.ForgetfulCache"}}
+        assert try_code(user.email, codes[0]) is None
+        assert usable(user) == 3
+
+
+class ForgetfulCache(type(cache._connections["default"])):
+    """Has every key already, and can raise none."""
+
+    def add(self, *args, **kwargs):
+        return False
+
+    def incr(self, *args, **kwargs):
+        raise ValueError
+
+
+class TestHardCap:
+    """R-52"""
+
+    CAP = 7
+
+    @pytest.fixture(autouse=True)
+    def capped(self, settings, clock):
+        settings.DJANGO_AUTH_RECOVERY_CODES_HARD_CAP = self.CAP
+
+    @pytest.fixture
+    def close(self, user, codes, fail):
+        def close(number=self.CAP):
+            for address in itertools.islice(networks(), number):
+                fail(user.email, 1, address)
+
+        return close
+
+    def test_it_closes_at_exactly_that_number(self, user, codes, close, try_code):
+        close(self.CAP - 1)
+        assert try_code(user.email, codes[0], OWNER_NETWORK) == user
+        close(self.CAP)
+        assert try_code(user.email, codes[1], OWNER_NETWORK) is None
+        assert usable(user) == 2
+
+    def test_every_failure_up_to_it_is_looked_at_and_none_after(self, close, events):
+        close(self.CAP + 5)
+        failed, *rest = [list(group) for _, group in itertools.groupby(events(reason="unknown"))]
+        assert len(failed) == self.CAP and not rest
+        assert events(event="recovery.login.suspended") == [("login.suspended", "")]
+        assert events(reason="closed") == [("login.throttled", "closed")]
+
+    def test_the_owner_is_told_once(
+        self, user, close, settings, django_capture_on_commit_callbacks
+    ):
+        settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = False
+        with django_capture_on_commit_callbacks(execute=True):
+            close(self.CAP + 5)
+        [message] = mail.outbox
+        assert message.to == [user.email]
+        assert "closed" in message.subject
+
+    def test_it_stays_closed(self, user, codes, close, try_code, clock, make_request):
+        close()
+        clock.shift(timedelta(days=365))
+        request = make_request(OWNER_NETWORK)
+        assert try_code(user.email, codes[0], request=request) is None
+        assert request.recovery_wait_seconds == 3600
+        assert usable(user) == 3
+
+    def test_other_accounts_stay_open(self, close, make_user, make_codes, try_code):
+        close()
+        other = make_user()
+        assert try_code(other.email, make_codes(other)[0], OWNER_NETWORK) == other
+
+    def test_a_password_still_signs_in(self, user, close, client):
+        """R-61"""
+        close()
+        response = client.post("/password/", {"username": "owner", "password": "correct horse"})
+        assert response.status_code == 302
+        assert client.session["_auth_user_id"] == str(user.pk)
+
+    def test_a_new_batch_opens_it(self, user, close, make_codes, try_code):
+        close()
+        assert try_code(user.email, make_codes(user)[0], OWNER_NETWORK) == user
+
+    def test_a_new_batch_before_it_closes_keeps_the_count(
+        self, user, close, make_codes, try_code
+    ):
+        """R-64"""
+        close(self.CAP - 1)
+        plain_codes = make_codes(user)
+        close(1)
+        assert try_code(user.email, plain_codes[0], OWNER_NETWORK) is None
+
+    def test_a_sign_in_by_password_opens_it(self, user, codes, close, client, try_code, events):
+        close()
+        client.post("/password/", {"username": "owner", "password": "wrong"})
+        assert try_code(user.email, codes[0], OWNER_NETWORK) is None
+        client.post("/password/", {"username": "owner", "password": "correct horse"})
+        assert events()[-1] == ("cooldown.cleared", "")
+        assert try_code(user.email, codes[0], OWNER_NETWORK) == user
+
+    def test_somebody_elses_sign_in_does_not_open_it(
+        self, user, codes, close, client, make_user, try_code, events
+    ):
+        close()
+        client.force_login(make_user())
+        assert try_code(user.email, codes[0], OWNER_NETWORK) is None
+        assert ("cooldown.cleared", "") not in events()
+
+    @pytest.mark.parametrize("spelling", ["owner@example.com", " OWNER@Example.com "])
+    def test_an_admin_opens_it(
+        self, user, codes, close, admin_client, admin_user, try_code, spelling
+    ):
+        close()
+        page = admin_client.get(CHANGELIST, {"q": spelling})
+        keys = re.findall(r'name="_selected_action" value="([0-9a-f]{64})"', page.text)
+        assert len(keys) == self.CAP + 1
+        response = admin_client.post(
+            CHANGELIST, {"action": "clear", "_selected_action": keys[:1]}, follow=True
+        )
+        assert "1 account may try again." in response.text
+        assert not RecoveryCodeCooldown.objects.exists()
+        assert try_code(user.email, codes[0], OWNER_NETWORK) == user
+
+    def test_what_the_admin_did_is_recorded(self, user, close, admin_client, admin_user, events):
+        close()
+        key = cooldown.account_key(user.email)
+        admin_client.post(CHANGELIST, {"action": "clear", "_selected_action": [key]})
+        assert events(actor=admin_user) == [("cooldown.cleared", "")]
+
+
+class TestAdmin:
+    """R-108"""
+
+    def test_clearing_ends_a_wait_at_once(
+        self, user, codes, fail, admin_client, client, try_code, clock
+    ):
+        fail(user.email, 5)
+        key = cooldown.account_key(user.email)
+        admin_client.post(CHANGELIST, {"action": "clear", "_selected_action": [key]})
+        assert cooldown.wait_seconds(user.email, f"{ATTACKER}/32") == 0
+        assert try_code(user.email, codes[0]) == user
+
+    def test_the_list_names_nobody(self, user, fail, admin_client):
+        fail(user.email)
+        page = admin_client.get(CHANGELIST)
+        assert page.status_code == 200
+        assert user.email not in page.text and ATTACKER not in page.text
+
+    def test_a_search_for_another_address_finds_nothing(self, user, fail, admin_client):
+        fail(user.email)
+        for term in ("other@example.com", "owner", "%"):
+            assert "_selected_action" not in admin_client.get(CHANGELIST, {"q": term}).text
+
+    def test_staff_without_the_permission_cannot_clear(self, user, fail, make_user, client):
+        fail(user.email, 5)
+        staff = make_user(is_staff=True)
+        staff.user_permissions.add(Permission.objects.get(codename="view_recoverycodecooldown"))
+        client.force_login(staff)
+        assert "Clear: let the account" not in client.get(CHANGELIST).text
+        key = cooldown.account_key(user.email)
+        client.post(CHANGELIST, {"action": "clear", "_selected_action": [key]})
+        assert RecoveryCodeCooldown.objects.filter(key=key, failures=5).exists()
+
+    @pytest.mark.parametrize("path", ["add/", "{key}/delete/"])
+    def test_rows_cannot_be_made_or_removed(self, user, fail, admin_client, path):
+        fail(user.email)
+        url = CHANGELIST + path.format(key=cooldown.account_key(user.email))
+        assert admin_client.post(url, {"post": "yes"}).status_code == 403
+        assert RecoveryCodeCooldown.objects.count() == 2
+
+    def test_a_row_is_read_only(self, user, fail, admin_client):
+        fail(user.email)
+        key = cooldown.account_key(user.email)
+        url = f"{CHANGELIST}{key}/change/"
+        assert admin_client.get(url).status_code == 200
+        assert admin_client.post(url, {"failures": 0}).status_code == 403
+
+
+class TestKeys:
+    """R-65: fixed length, nobody named."""
+
+    @pytest.mark.parametrize(
+        "email",
+        ["owner@example.com", "a b\r\nset x@example.com", "é" * 200, "x" * 10_000, "\ud800", None],
+    )
+    def test_keys_are_hmacs_in_table_and_cache(self, db, email, make_request, settings):
+        settings.DJANGO_AUTH_RECOVERY_CODES_MAX_LOGIN_ATTEMPTS = 1
+        cooldown.count_request(make_request(), ATTACKER)
+        cooldown.charge(email, ATTACKER)
+        for row in RecoveryCodeCooldown.objects.all():
+            assert re.fullmatch("[0-9a-f]{64}", row.key)
+            assert re.fullmatch("[0-9a-f]{64}", row.account)
+            assert str(row) == row.key[:12]
+        own = [key for key in cache_keys() if "recovery_backend:" in key]
+        assert len(own) == 1
+        assert re.fullmatch(r"(.*:)?recovery_backend:cooldown:[0-9a-f]{64}", own[0])
+        assert len(cache_keys()) == 2
+        assert not any(ATTACKER in key or "example" in key for key in cache_keys())
+
+    def test_account_pair_and_client_never_share_a_key(self, db):
+        account = cooldown.account_key("owner@example.com")
+        assert account != cooldown.pair_key(account, "")
+        assert cooldown.pair_key(account, "1.2.3.4/32") != cooldown.pair_key(account, "1.2.3.5/32")
+
+    def test_clear_says_how_many_counters_it_dropped(self, user, fail):
+        fail(user.email, 1, ATTACKER)
+        fail(user.email, 1, OWNER_NETWORK)
+        account = cooldown.account_key(user.email)
+        assert cooldown.clear(account) == 3
+        assert cooldown.clear(account) == 0
+
+    def test_the_account_row_never_blocks_by_itself(self, user, fail):
+        fail(user.email, 9)
+        row = RecoveryCodeCooldown.objects.get(key=cooldown.account_key(user.email))
+        assert row.is_account_wide and row.blocked_until is None
+        assert row.wait_seconds(timezone.now()) == 0
+
+
+def test_the_sign_in_page_shares_the_counters_of_the_function(
+    user, codes, fail, post_code, clock
+):
+    """R-50"""
+    fail(user.email, 3)
+    for _ in range(2):
+        post_code(user.email, WRONG_CODE)
+    assert post_code(user.email, codes[0]).status_code == 429
+    assert usable(user) == 3
+    assert LOGIN.endswith("login/")
