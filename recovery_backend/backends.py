@@ -24,7 +24,7 @@ from recovery_backend.conf import conf
 from recovery_backend.cooldown import Charge, Refusal
 from recovery_backend.emails import Notice
 from recovery_backend.models import RecoveryCode, owners_of_email
-from recovery_backend.transactions import in_transaction
+from recovery_backend.transactions import in_transaction, retried
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -115,7 +115,7 @@ def close_attempt(attempt: Attempt, request: HttpRequest | None, policy: Policy)
                 user: User = row.batch.user
                 return user
             reason = Reason.USED
-        in_transaction(lambda: _reject(attempt, row, reason or Reason.UNKNOWN))
+        retried(lambda: _reject(attempt, row, reason or Reason.UNKNOWN))
     except ImproperlyConfigured:
         raise
     except Exception as error:  # cache clients raise exceptions of their own

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, Literal, TypeVar
 
 from django.conf import settings
@@ -245,6 +246,11 @@ def key_problem(key: Any) -> Problem | None:
         return Problem(
             f"must not be SECRET_KEY: rotating that would end every recovery code. {KEY_ADVICE}"
         )
+    return _weakness(key)
+
+
+@lru_cache(maxsize=16)
+def _weakness(key: str) -> Problem | None:
     if PLACEHOLDERS.search(key) or len(set(key)) < 10:
         return Problem(f"is a placeholder, not a key. {KEY_ADVICE}")
     bits_per_character = 4 if re.fullmatch(r"[0-9a-fA-F]+", key) else 6

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from django.core.cache import cache
 from django.db import connection, models
-from django.db.models import F
+from django.db.models import Case, F, Value, When
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -141,16 +141,19 @@ def _charge(account: str, pair: str) -> Charge | Refusal:
     has_failed_before = rows[pair].failures > 0
     for row in rows.values():
         row.failures += 1
-        row.refused = 0
         row.updated_at = now
     wait = wait_after(rows[pair].failures)
-    rows[pair].blocked_until = now + timedelta(seconds=wait) if wait else None
+    until = now + timedelta(seconds=wait) if wait else None
+    rows[pair].blocked_until = until
     # A raced first try fails here on the primary key, and starts over with the row in place.
     if created := [row for row in rows.values() if is_new[row.key]]:
         RecoveryCodeCooldown.objects.bulk_create(created)
-    if changed := [row for row in rows.values() if not is_new[row.key]]:
-        RecoveryCodeCooldown.objects.bulk_update(
-            changed, ["failures", "refused", "blocked_until", "updated_at"]
+    if changed := [row.key for row in rows.values() if not is_new[row.key]]:
+        RecoveryCodeCooldown.objects.filter(key__in=changed).update(
+            failures=F("failures") + 1,
+            refused=0,
+            blocked_until=Case(When(key=pair, then=Value(until))) if until else None,
+            updated_at=now,
         )
     return Charge(
         account=account,

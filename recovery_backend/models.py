@@ -184,7 +184,8 @@ class RecoveryCodeQuerySet(models.QuerySet["RecoveryCode"]):
 
     def presented(self, code: codes.PresentedCode) -> RecoveryCode | None:
         """The row of a presented code with its batch and owner, whatever its state. One query."""
-        return self.filter(digest__in=code.digests()).select_related("batch__user").first()
+        found = self.filter(digest__in=code.digests()).select_related("batch__user")
+        return next(iter(found[:1]), None)
 
 
 class RecoveryCode(models.Model):

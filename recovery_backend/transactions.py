@@ -19,16 +19,24 @@ def in_transaction(work: Callable[[], Result]) -> Result:
 
     Raises `IntegrityError` or `OperationalError` when it still fails after the last try.
     """
+
+    def whole() -> Result:
+        with transaction.atomic():
+            return work()
+
+    return retried(whole)
+
+
+def retried(statement: Callable[[], Result]) -> Result:
+    """The result of one statement that needs no transaction of its own, tried again likewise."""
     for pause in PAUSES_SECONDS:
         try:
-            with transaction.atomic():
-                return work()
+            return statement()
         except OperationalError:
             # Inside the caller's transaction the snapshot, or the whole transaction, is lost.
             if transaction.get_connection().in_atomic_block:
                 raise
-            time.sleep(pause)
         except IntegrityError:
-            time.sleep(pause)
-    with transaction.atomic():
-        return work()
+            pass
+        time.sleep(pause)
+    return statement()
