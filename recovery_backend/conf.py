@@ -290,10 +290,14 @@ GROUPS = {
     KEYS: "",
     SIGN_IN: "",
     COOLDOWN: "",
-    CODES: "",
-    PAGES: "",
-    DELIVERY: "Checked at start-up. Delivery of codes as files and e-mails is not in this release.",
-    ADMIN: "Checked at start-up. Scheduled purges and reports are not in this release.",
+    CODES: "STASH_TTL and REAUTH_MAX_AGE are checked at start-up and have no effect yet: the page "
+    "that generates codes is not in this release.",
+    PAGES: "MAX_VISIBLE, PER_PAGE, CACHE_TTL, CACHE_MIN and CACHE_MAX are checked at start-up and "
+    "have no effect yet: the history of batches is not in this release.",
+    DELIVERY: "Checked at start-up. Only EMAIL_SENDER_LOGGING has an effect yet: codes as files "
+    "and e-mails are not in this release.",
+    ADMIN: "Checked at start-up, with no effect yet: scheduled purges and reports are not in this "
+    "release. Nothing is removed by itself.",
 }
 
 LoginMode = Literal["sole_login", "second_factor", "off"]

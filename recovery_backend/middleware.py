@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
@@ -41,7 +41,7 @@ class RecoveryCodeMiddleware:
         request.sensitive_post_parameters = "__ALL__"  # type: ignore[attr-defined]
         if request.method != "POST":
             return None
-        page = view_class()
+        page = view_class(**getattr(view, "view_initkwargs", {}))
         page.setup(request)
         seconds = _wait_seconds(request)
         return page.wait_response(seconds) if seconds else None
@@ -50,7 +50,7 @@ class RecoveryCodeMiddleware:
 def _wait_seconds(request: HttpRequest) -> int:
     try:
         return flows.wait_seconds(request, request.POST.get("email"))
-    except ImproperlyConfigured:
+    except (ImproperlyConfigured, SuspiciousOperation):  # the latter is Django's own 400
         raise
     except Exception as error:  # a cache that is down: the view refuses, and says so properly
         logger.error("cooldown not read: %s", type(error).__name__)

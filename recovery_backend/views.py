@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from django.contrib.auth import views as auth_views
+from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render, resolve_url
 from django.utils import timezone
-from django.utils.cache import patch_vary_headers
+from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
-from django.views.decorators.cache import never_cache
 from django.views.generic import TemplateView
 
 from recovery_backend import emails, flows
@@ -37,7 +37,6 @@ class RecoveryPage:
 
     request: HttpRequest
 
-    @method_decorator(never_cache)
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         response: HttpResponseBase = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
         return protected(response)
@@ -52,7 +51,10 @@ class LoginView(RecoveryPage, auth_views.LoginView):
 
     form_class = RecoveryLoginForm  # type: ignore[assignment]
     template_name = "recovery_backend/login.html"
+    http_method_names = ["get", "post", "head", "options"]  # FormView takes PUT for POST
 
+    # as_view() looks for the mark of LoginRequiredMiddleware on this very method (R-96).
+    @method_decorator(login_not_required)
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if conf.LOGIN_MODE == "off":
             return protected(self._turned_off())
@@ -134,6 +136,7 @@ def protected(response: Response) -> Response:
     """The response with the headers of every page of ours; it depends on cookie and Accept."""
     for name, value in HEADERS.items():
         response.headers[name] = value
+    add_never_cache_headers(response)
     patch_vary_headers(response, ("Accept", "Cookie"))
     return response
 

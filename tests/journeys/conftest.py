@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -23,15 +24,22 @@ ARGUMENTS = [
 PATIENCE_MS = 10_000
 
 
+def is_missing(what):
+    if os.environ.get("REQUIRE_SERVICES") == "1":
+        pytest.fail(f"{what} is missing")
+    pytest.skip(f"{what} is missing")
+
+
 @pytest.fixture(scope="module")
 def chromium():
     if not Path(CHROMIUM).exists():
-        if os.environ.get("REQUIRE_SERVICES") == "1":
-            pytest.fail(f"{CHROMIUM} is missing")
-        pytest.skip(f"{CHROMIUM} is missing")
-    playwright = pytest.importorskip("playwright.sync_api")
+        is_missing(CHROMIUM)
+    if importlib.util.find_spec("playwright") is None:
+        is_missing("playwright")
+    from playwright.sync_api import sync_playwright
+
     # Playwright keeps an event loop running in this thread, which Django takes for async code.
-    with pytest.MonkeyPatch.context() as patch, playwright.sync_playwright() as started:
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as started:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         browser = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
@@ -55,13 +63,14 @@ def open_page(chromium, site, transactional_db):
 
     def listen(page):
         def on_console(message):
-            # A page that is itself an answer 403 or 429 is reported here as well.
-            is_own_status = message.location.get("url") == page.url
-            if message.type == "error" and not is_own_status:
+            # What did not load is judged by its response, below.
+            if message.type == "error" and not message.text.startswith("Failed to load"):
                 complaints.append(message.text)
 
         def on_response(response):
-            if response.status >= 400 and response.request.resource_type != "document":
+            # A page may be an answer 403 or 429 itself, and the icon is the site's.
+            is_part = response.request.resource_type != "document"
+            if response.status >= 400 and is_part and not response.url.endswith("/favicon.ico"):
                 complaints.append(f"{response.status} {response.url}")
 
         page.on("console", on_console)
@@ -88,6 +97,15 @@ def open_page(chromium, site, transactional_db):
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def axe(chromium):
+    if importlib.util.find_spec("axe_playwright_python") is None:
+        is_missing("axe-playwright-python")
+    from axe_playwright_python.sync_playwright import Axe
+
+    return Axe()
 
 
 @pytest.fixture
