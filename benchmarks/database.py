@@ -95,6 +95,7 @@ def fill(user: User, codes: int) -> None:
         RecoveryCode.objects.filter(batch=batch)[0],
         codes,
         batch_id=f"{first_batch} + n / {CODES_IN_BATCH}",
+        user_id=f"{first_user} + n / {CODES_IN_BATCH}",
         digest="gen_random_uuid()",
         bind="sha256(gen_random_uuid()::text::bytea)",
         # Every tenth code was used.

@@ -12,6 +12,7 @@ DATABASES = {
         "USER": os.environ.get("TEST_POSTGRESQL_USER", "postgres"),
         "PASSWORD": os.environ.get("TEST_POSTGRESQL_PASSWORD", ""),
         "CONN_MAX_AGE": None,
+        "OPTIONS": {"server_side_binding": True, "prepare_threshold": 3},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -115,7 +115,7 @@ class RecoveryCodeAudit(models.Model):
         blank=True,
         help_text=_("HMAC of the e-mail address that was typed."),
     )
-    batch = models.UUIDField(_("batch"), null=True, blank=True)
+    batch = models.BigIntegerField(_("batch row"), null=True, blank=True)
     code = models.BigIntegerField(_("code row"), null=True, blank=True)
     address = models.GenericIPAddressField(_("address"), null=True, blank=True)
     user_agent = models.CharField(_("browser"), max_length=256, blank=True)

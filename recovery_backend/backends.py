@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.backends import ModelBackend
@@ -24,14 +24,13 @@ from recovery_backend.conf import conf
 from recovery_backend.cooldown import Charge, Refusal
 from recovery_backend.emails import Notice
 from recovery_backend.models import RecoveryCode, owners_of_email
-from recovery_backend.transactions import in_transaction, retried
+from recovery_backend.transactions import in_transaction
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 
-# Says why this owner (None when the code is refused anyway) may not be signed in; called each time.
-Policy = Callable[["User | None"], Reason | None]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,7 @@ class RecoveryCodeBackend(ModelBackend):
         code = recovery_code
         if not isinstance(code, PresentedCode):
             code = PresentedCode(recovery_code)
-        attempt = open_attempt(request, email, code)
-        return close_attempt(attempt, request, _sole_login_policy) if attempt else None
+        return guarded(lambda: _attempt(request, email, code))
 
     @sensitive_variables()
     async def aauthenticate(  # type: ignore[override]
@@ -79,48 +77,72 @@ class RecoveryCodeBackend(ModelBackend):
         return await sync_to_async(self.authenticate)(request, email, recovery_code)
 
 
-def open_attempt(request: HttpRequest | None, email: Any, code: PresentedCode) -> Attempt | None:
-    """Charge a try before its code is looked at; None when it is refused unseen (R-51).
+def guarded(journey: Callable[[], Result | None]) -> Result | None:
+    """The journey's result, or None when the database or the cache fails: closed, unspent (R-31).
 
-    Refuses, and says nothing more, when the database or the cache fails (R-31).
+    Raises `ImproperlyConfigured`, and nothing else.
     """
-    address = canonical_email(email)
-    client = client_of(request)
     try:
-        if request is not None and (refusal := cooldown.count_request(request, client.network)):
-            _refuse(request, client, address, refusal, Reason.CLIENT_RATE)
-            return None
-        outcome = cooldown.charge(address, client.network)
-        if isinstance(outcome, Refusal):
-            reason = Reason.CLOSED if outcome.is_closed else Reason.COOLDOWN
-            _refuse(request, client, address, outcome, reason)
-            return None
+        return journey()
     except ImproperlyConfigured:
         raise
     except Exception as error:  # cache clients raise exceptions of their own
-        _log_failure(error)
+        # Its type only: a database names values in its messages.
+        logger.error("sign-in refused: %s", type(error).__name__)
+        return None
+
+
+def _attempt(request: HttpRequest | None, email: Any, code: PresentedCode) -> User | None:
+    """One try in one transaction: what it costs and what it gives commit together."""
+
+    def work() -> User | None:
+        attempt = open_attempt(request, email, code)
+        if attempt is None:
+            return None
+        row, reason = judge(attempt)
+        refused = _sole_login_policy(None if row is None or reason else row.user)
+        return close_attempt(attempt, request, row, reason or refused)
+
+    return in_transaction(work)
+
+
+def open_attempt(request: HttpRequest | None, email: Any, code: PresentedCode) -> Attempt | None:
+    """Charge a try before its code is looked at; None when it is refused unseen (R-51)."""
+    address = canonical_email(email)
+    client = client_of(request)
+    if request is not None and (refusal := cooldown.count_request(request, client.network)):
+        _refuse(request, client, address, refusal, Reason.CLIENT_RATE)
+        return None
+    outcome = cooldown.charge(address, client.network)
+    if isinstance(outcome, Refusal):
+        reason = Reason.CLOSED if outcome.is_closed else Reason.COOLDOWN
+        _refuse(request, client, address, outcome, reason)
         return None
     return Attempt(address, code, client, outcome)
 
 
-def close_attempt(attempt: Attempt, request: HttpRequest | None, policy: Policy) -> User | None:
-    """Look at the code of a charged try: spend it and return its owner, or record the refusal."""
-    try:
-        row = RecoveryCode.objects.presented(attempt.code)
-        reason = _reason(attempt, row)
-        refused = policy(None if row is None or reason else row.batch.user)
-        reason = reason or refused
-        if row is not None and reason is None:
-            if in_transaction(lambda: _redeem(attempt, row)):
-                user: User = row.batch.user
-                return user
-            reason = Reason.USED
-        retried(lambda: _reject(attempt, row, reason or Reason.UNKNOWN))
-    except ImproperlyConfigured:
-        raise
-    except Exception as error:  # cache clients raise exceptions of their own
-        _log_failure(error)
-        return None
+def judge(attempt: Attempt) -> tuple[RecoveryCode | None, Reason | None]:
+    """The row of a charged try, and why it must not sign anybody in. Changes nothing."""
+    row = RecoveryCode.objects.presented(attempt.code)
+    if row is not None:
+        return row, row.refusal(attempt.code, attempt.email)
+    return None, Reason.UNKNOWN if attempt.code.is_well_formed else Reason.MALFORMED
+
+
+def close_attempt(
+    attempt: Attempt,
+    request: HttpRequest | None,
+    row: RecoveryCode | None,
+    reason: Reason | None,
+) -> User | None:
+    """Spend the code of a judged try and return its owner, or record why not."""
+    if row is not None and reason is None:
+        if row.spend():
+            _accept(attempt, row)
+            owner: User = row.user
+            return owner
+        reason = Reason.USED
+    _reject(attempt, row, reason or Reason.UNKNOWN)
     if request is not None and attempt.charge.wait_seconds:
         request.recovery_next_try_seconds = attempt.charge.wait_seconds  # type: ignore[attr-defined]
     return None
@@ -135,17 +157,9 @@ def _sole_login_policy(owner: User | None) -> Reason | None:
     return Reason.POLICY if is_staff else None
 
 
-def _reason(attempt: Attempt, row: RecoveryCode | None) -> Reason | None:
-    if row is not None:
-        return row.refusal(attempt.code, attempt.email)
-    return Reason.UNKNOWN if attempt.code.is_well_formed else Reason.MALFORMED
-
-
-def _redeem(attempt: Attempt, row: RecoveryCode) -> bool:
-    if not row.spend():
-        return False
+def _accept(attempt: Attempt, row: RecoveryCode) -> None:
     cooldown.give_back(attempt.charge)
-    owner = row.batch.user
+    owner = row.user
     had_failures = attempt.charge.has_failed_before
     entry = audit.entry(
         Event.LOGIN_SUCCESS_AFTER_FAIL if had_failures else Event.LOGIN_SUCCESS,
@@ -153,24 +167,23 @@ def _redeem(attempt: Attempt, row: RecoveryCode) -> bool:
         email=attempt.email,
         user=owner,
         actor=owner,
-        batch=row.batch.public_id,
+        batch=row.batch_id,
         code=row.pk,
     )
     audit.record(entry)
     tasks.notify(Notice.CODE_USED, entry)
-    _send_on_commit(signals.code_used, user=owner, batch=row.batch, audit=entry)
-    return True
+    _send_on_commit(signals.code_used, user=owner, code=row, audit=entry)
 
 
 def _reject(attempt: Attempt, row: RecoveryCode | None, reason: Reason) -> None:
-    owner = row.batch.user if row else None
+    owner = row.user if row else None
     entry = audit.entry(
         _refusal_event(row, reason),
         client=attempt.client,
         email=attempt.email,
         reason=reason,
         user=owner,
-        batch=row.batch.public_id if row else None,
+        batch=row.batch_id if row else None,
         code=row.pk if row else None,
     )
     alert = _alert(attempt)
@@ -222,8 +235,3 @@ def _refuse(
 
 def _send_on_commit(signal: Signal, **payload: Any) -> None:
     transaction.on_commit(partial(signal.send_robust, RecoveryCode, **payload), robust=True)
-
-
-def _log_failure(error: Exception) -> None:
-    # Its type only: a database names values in its messages.
-    logger.error("sign-in refused: %s", type(error).__name__)

@@ -20,6 +20,7 @@ from recovery_backend.codes import PresentedCode
 from recovery_backend.conf import conf
 from recovery_backend.exceptions import CooldownActive
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch, email_of
+from recovery_backend.transactions import in_transaction
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -70,21 +71,25 @@ def check_credentials(
 def _check_with_password(
     request: HttpRequest, email: str, code: PresentedCode, password: str
 ) -> User | None:
-    """The password is checked by the project's own backends before the code is spent."""
-    signed_in: list[Any] = []
+    """The password is checked by the project's own backends before the code is spent.
 
-    def password_policy(owner: User | None) -> Reason | None:
-        # Without an owner the backends hash for nobody, which takes as long as a wrong password.
-        name = owner.get_username() if owner else ""
-        user = authenticate(request, username=name, password=password)
-        signed_in.append(user)
-        return None if owner is not None and user == owner else Reason.PASSWORD
-
-    attempt = backends.open_attempt(request, email, code)
-    if attempt is None or backends.close_attempt(attempt, request, password_policy) is None:
+    Three steps, so that no row stays locked while a password is hashed.
+    """
+    attempt = backends.guarded(lambda: backends.open_attempt(request, email, code))
+    verdict = backends.guarded(lambda: backends.judge(attempt)) if attempt else None
+    if attempt is None or verdict is None:
         return None
-    user: User = signed_in[0]
-    return user
+    row, reason = verdict
+    owner = row.user if row is not None and reason is None else None
+    # Without an owner the backends hash for nobody, which takes as long as a wrong password.
+    name = owner.get_username() if owner else ""
+    user = authenticate(request, username=name, password=password)
+    if reason is None and (user is None or user != owner):
+        reason = Reason.PASSWORD
+    spent = backends.guarded(
+        lambda: in_transaction(lambda: backends.close_attempt(attempt, request, row, reason))
+    )
+    return user if spent is not None else None
 
 
 def sign_in(request: HttpRequest, user: AbstractBaseUser) -> None:

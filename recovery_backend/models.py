@@ -180,11 +180,11 @@ class RecoveryCodeQuerySet(models.QuerySet["RecoveryCode"]):
 
     def of_user(self, user: AbstractBaseUser) -> RecoveryCodeQuerySet:
         """All codes of a user, whatever their state."""
-        return self.filter(batch__user_id=user.pk)
+        return self.filter(user_id=user.pk)
 
     def presented(self, code: codes.PresentedCode) -> RecoveryCode | None:
-        """The row of a presented code with its batch and owner, whatever its state. One query."""
-        found = self.filter(digest__in=code.digests()).select_related("batch__user")
+        """The row of a presented code with its owner, whatever its state. One query."""
+        found = self.filter(digest__in=code.digests()).select_related("user")
         return next(iter(found[:1]), None)
 
 
@@ -202,6 +202,13 @@ class RecoveryCode(models.Model):
         verbose_name=_("batch"),
         on_delete=models.CASCADE,
         related_name="codes",
+    )
+    # The batch's owner once more: one join less in each sign-in, and sealed by `bind`.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        on_delete=models.CASCADE,
+        related_name="+",
     )
     digest = models.UUIDField(unique=True, editable=False)
     bind = models.BinaryField(max_length=32, editable=False)
@@ -240,7 +247,12 @@ class RecoveryCode(models.Model):
         key = write_key()
         digest, bind = codes.stored_form(code, key, user_id=batch.user_id, batch_id=batch.pk)
         return cls(
-            batch=batch, digest=digest, bind=bind, key_id=key.id, expires_at=batch.expires_at
+            batch=batch,
+            user_id=batch.user_id,
+            digest=digest,
+            bind=bind,
+            key_id=key.id,
+            expires_at=batch.expires_at,
         )
 
     def spend(self) -> bool:
@@ -258,7 +270,7 @@ class RecoveryCode(models.Model):
 
     def refusal(self, code: codes.PresentedCode, email: str) -> Reason | None:
         """Why this presented code must not sign its owner in; None when it may (R-22, R-23)."""
-        owner = self.batch.user
+        owner = self.user
         if not code.is_bound_to(
             bytes(self.bind), key_id=self.key_id, user_id=owner.pk, batch_id=self.batch_id
         ):
@@ -351,7 +363,7 @@ def _generated_events(
     event = Event.BATCH_REGENERATED if replaced else Event.BATCH_GENERATED
     rows = [
         audit.entry(
-            event, user=user, batch=batch.public_id, data={"number_of_codes": batch.number_issued}
+            event, user=user, batch=batch.pk, data={"number_of_codes": batch.number_issued}
         )
     ]
     if replaced:

@@ -3,7 +3,7 @@
 Every signal passes `user`, the account's owner (or None where nobody could be named).
 
 codes_generated     batch
-code_used           batch, audit
+code_used           code (its row), audit
 code_rejected       reason (a value of `audit.Reason`), audit
 cooldown_started    wait_seconds
 codes_delivered     batch, how ("download" or "email")

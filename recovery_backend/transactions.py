@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,24 +15,20 @@ Result = TypeVar("Result")
 PAUSES_SECONDS = (0.01, 0.03, 0.09, 0.27, 0.81)
 
 
+_ours = threading.local()
+
+
 def in_transaction(work: Callable[[], Result]) -> Result:
     """The result of `work`, run in one transaction; all of it happened, or none of it.
 
-    Raises `IntegrityError` or `OperationalError` when it still fails after the last try.
+    Inside another `in_transaction` it joins that one. Raises `IntegrityError` or
+    `OperationalError` when it still fails after the last try.
     """
-
-    def whole() -> Result:
-        with transaction.atomic():
-            return work()
-
-    return retried(whole)
-
-
-def retried(statement: Callable[[], Result]) -> Result:
-    """The result of one statement that needs no transaction of its own, tried again likewise."""
+    if getattr(_ours, "is_open", False):
+        return work()
     for pause in PAUSES_SECONDS:
         try:
-            return statement()
+            return _run(work)
         except OperationalError:
             # Inside the caller's transaction the snapshot, or the whole transaction, is lost.
             if transaction.get_connection().in_atomic_block:
@@ -39,4 +36,13 @@ def retried(statement: Callable[[], Result]) -> Result:
         except IntegrityError:
             pass
         time.sleep(pause)
-    return statement()
+    return _run(work)
+
+
+def _run(work: Callable[[], Result]) -> Result:
+    _ours.is_open = True
+    try:
+        with transaction.atomic():
+            return work()
+    finally:
+        _ours.is_open = False

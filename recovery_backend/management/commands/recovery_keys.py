@@ -88,7 +88,7 @@ def _end_codes_of(batch: RecoveryCodeBatch, kid: str) -> int:
             entry = audit.entry(
                 Event.CODE_INVALIDATED,
                 user=batch.user,
-                batch=batch.public_id,
+                batch=batch.pk,
                 data={"number_of_codes": ended},
             )
             audit.record(entry)
