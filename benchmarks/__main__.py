@@ -13,7 +13,7 @@ import django
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--write", action="store_true", help="update docs/performance.md")
-    parser.add_argument("--rounds", type=int, default=40, help="timed rounds (default: 40)")
+    parser.add_argument("--rounds", type=int, default=60, help="timed rounds (default: 60)")
     options = parser.parse_args()
 
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"

@@ -21,11 +21,20 @@ QUEUE_TABLE = "django_q_ormq"
 
 @dataclass(frozen=True)
 class Result:
-    """The median of all rounds, and the most queries that one call made."""
+    """What each run took, in the order of the rounds, and the most queries that one run made."""
 
-    seconds: float
+    runs: list[float]
     queries: int
     queue_queries: int
+
+    @property
+    def seconds(self) -> float:
+        return statistics.median(self.runs)
+
+    def compared_with(self, other: Result) -> float:
+        """How many times longer this takes, as the median over runs of the same round."""
+        pairs = zip(self.runs, other.runs, strict=True)
+        return statistics.median(one / another for one, another in pairs)
 
 
 def measure(cases: list[Case], *, counted_rounds: int, timed_rounds: int) -> dict[str, Result]:
@@ -36,10 +45,7 @@ def measure(cases: list[Case], *, counted_rounds: int, timed_rounds: int) -> dic
     seconds = defaultdict(list)
     for case in turns(cases, timed_rounds):
         seconds[case.name].append(seconds_of(case))
-    return {
-        case.name: Result(statistics.median(seconds[case.name]), *max(queries[case.name]))
-        for case in cases
-    }
+    return {case.name: Result(seconds[case.name], *max(queries[case.name])) for case in cases}
 
 
 def turns(cases: list[Case], rounds: int) -> Iterable[Case]:

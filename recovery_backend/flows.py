@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib.auth import BACKEND_SESSION_KEY, authenticate, login
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 from django.http import HttpRequest
 from django.utils import timezone
@@ -122,16 +123,17 @@ def reopen_on_sign_in(
 
     Without HARD_CAP, and after a sign-in by code, it touches nothing.
     """
-    if conf.HARD_CAP is None or request is None or _came_by_code(request):
-        return
     try:
+        if conf.HARD_CAP is None or request is None or _came_by_code(request):
+            return
         if cooldown.open_account(email_of(user)):
             audit.record(
                 audit.entry(
                     Event.COOLDOWN_CLEARED, client=client_of(request), user=user, actor=user
                 )
             )
-    except DatabaseError as error:  # signing in otherwise never fails because of us (R-61)
+    except (DatabaseError, ImproperlyConfigured) as error:
+        # Signing in otherwise never fails because of us (R-61).
         logger.error("account not opened: %s", type(error).__name__)
 
 

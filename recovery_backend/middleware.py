@@ -12,6 +12,7 @@ from django.http.response import HttpResponseBase
 
 from recovery_backend import flows
 from recovery_backend.audit import logger
+from recovery_backend.conf import conf
 from recovery_backend.views import LoginView
 
 
@@ -39,7 +40,7 @@ class RecoveryCodeMiddleware:
         if not (isinstance(view_class, type) and issubclass(view_class, LoginView)):
             return None
         request.sensitive_post_parameters = "__ALL__"  # type: ignore[attr-defined]
-        if request.method != "POST":
+        if request.method != "POST" or conf.LOGIN_MODE == "off":
             return None
         page = view_class(**getattr(view, "view_initkwargs", {}))
         page.setup(request)

@@ -120,8 +120,8 @@ class RecoveryCodeBatch(models.Model):
 
         The codes exist in the returned list only. `days_to_expire=None` means that they do not
         expire; `number_of_codes=None` means NUMBER_OF_CODES. Raises `ValueError` for a number out
-        of bounds (R-06), `ImproperlyConfigured` without a usable key, and the user model's
-        `DoesNotExist` for a user who is not in the database.
+        of bounds (R-06), `ImproperlyConfigured` without a usable key, and for a user who is not in
+        the database the user model's `DoesNotExist`, or `IntegrityError` on SQLite.
         """
         days = _bounded("days_to_expire", days_to_expire, MAX_DAYS_TO_EXPIRE)
         count = _bounded("number_of_codes", number_of_codes, 100) or conf.NUMBER_OF_CODES

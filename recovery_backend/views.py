@@ -80,10 +80,10 @@ class LoginView(RecoveryPage, auth_views.LoginView):
 
     def wait_response(self, wait_seconds: int) -> HttpResponse:
         """429: the form again, with the address kept, and how long to wait (R-59)."""
-        wait = waiting_text(wait_seconds)
         if wants_json(self.request):
+            detail = _("Too many tries. Wait %(time)s.") % {"time": waiting_text(wait_seconds)}
             response: HttpResponse = JsonResponse(
-                {"code": "cooldown", "detail": wait, "wait_seconds": wait_seconds}, status=429
+                {"code": "cooldown", "detail": detail, "wait_seconds": wait_seconds}, status=429
             )
         else:
             form = RecoveryLoginForm(

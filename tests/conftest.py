@@ -13,12 +13,18 @@ from django.db import connection
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from hypothesis import settings as hypothesis_settings
 
 from recovery_backend.codes import PresentedCode
 from recovery_backend.models import RecoveryCodeAudit, RecoveryCodeBatch
 
+# A busy machine is no failure.
+hypothesis_settings.register_profile("suite", deadline=None)
+hypothesis_settings.load_profile("suite")
+
 LOGIN = "/auth/recovery-codes/login/"
 DASHBOARD = "/auth/recovery-codes/dashboard/"
+PASSWORD = "correct horse"
 WRONG_CODE = "-".join(["AAAAAA"] * 6)
 
 
@@ -33,7 +39,7 @@ def empty_cache():
 def make_user(db):
     numbers = itertools.count(1)
 
-    def make(email=None, password="correct horse", **fields):
+    def make(email=None, password=PASSWORD, **fields):
         number = next(numbers)
         return get_user_model().objects.create_user(
             username=fields.pop("username", f"user{number}"),

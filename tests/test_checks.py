@@ -16,8 +16,12 @@ from recovery_backend import checks, codes
 from recovery_backend.keys import generate_key, write_key
 from recovery_backend.models import RecoveryCode, RecoveryCodeQuerySet
 
+pytestmark = pytest.mark.django_db  # some checks of Django ask the database what it can do
+
 PREFIX = "DJANGO_AUTH_RECOVERY_"
-REDIS = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://"}}
+REDIS = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://"}
+}
 LOCAL = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 BACKEND = "recovery_backend.backends.RecoveryCodeBackend"
 SESSIONS = "django.contrib.sessions.backends."
@@ -183,7 +187,10 @@ def test_the_session_engine_is_checked(settings, engine, expected):
 
 @pytest.mark.parametrize(
     "backend",
-    ["django.core.cache.backends.locmem.LocMemCache", "django.core.cache.backends.dummy.DummyCache"],
+    [
+        "django.core.cache.backends.locmem.LocMemCache",
+        "django.core.cache.backends.dummy.DummyCache",
+    ],
 )
 def test_a_cache_of_one_process_is_a_warning_and_an_error_for_deployment(settings, backend):
     """R-60"""

@@ -101,9 +101,7 @@ def test_a_thousand_invented_hops_are_one_client(proxies):
 def test_hostile_headers_never_raise(proxies, count, value):
     """R-54"""
     proxies(count)
-    client = a_client(
-        value, HTTP_USER_AGENT=value, HTTP_X_REQUEST_ID=value, HTTP_FORWARDED=value
-    )
+    client = a_client(value, HTTP_USER_AGENT=value, HTTP_X_REQUEST_ID=value, HTTP_FORWARDED=value)
     assert client.address == PEER
     assert a_client(value, peer=value).network == ""
 
@@ -129,7 +127,7 @@ def test_a_request_without_remote_addr_has_an_empty_address():
 def test_no_request_is_nobody():
     """R-29"""
     assert client_of(None) is NOBODY
-    assert NOBODY == Client("", "", "", "")
+    assert Client("", "", "", "") == NOBODY
 
 
 @pytest.mark.parametrize(

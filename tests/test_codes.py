@@ -7,6 +7,7 @@ import copy
 import gc
 import json
 import logging
+import operator
 import pickle
 import pprint
 import random
@@ -57,7 +58,8 @@ class TestGeneration:
         assert codes.entropy_bits() == pytest.approx(209.06, abs=0.01)
 
     @pytest.mark.parametrize(
-        ("alphabet", "length", "bits"), [("01", 8, 8), ("0123456789abcdef", 32, 128), ("AAAA", 99, 0)]
+        ("alphabet", "length", "bits"),
+        [("01", 8, 8), ("0123456789abcdef", 32, 128), ("AAAA", 99, 0)],
     )
     def test_entropy_counts_different_characters(self, alphabet, length, bits):
         assert codes.entropy_bits(alphabet, length) == pytest.approx(bits)
@@ -123,7 +125,10 @@ class TestCanonicaliser:
 
     @pytest.mark.parametrize(
         "character",
-        [*"0Oo1lI", *"\uff21\uff41\uff12\u0430\u0435\u041a\u212a\u2160\u0130\u0131\u017f\u00e9\u0661"],
+        [
+            *"0Oo1lI",
+            *"\uff21\uff41\uff12\u0430\u0435\u041a\u212a\u2160\u0130\u0131\u017f\u00e9\u0661",
+        ],
     )
     @given(canonical_codes, st.integers(0, LENGTH - 1))
     def test_it_never_replaces_look_alikes(self, character, canonical, position):
@@ -191,7 +196,7 @@ class TestPresentedCode:
             "{!r:>80}".format,
             pprint.pformat,
             lambda code: f"{[code]}",
-            lambda code: "%s %r" % (code, code),
+            lambda code: operator.mod("%s %r", (code, code)),
             lambda code: pprint.pformat({"recovery_code": code}),
             lambda code: SafeExceptionReporterFilter().cleanse_setting("value", code).__repr__(),
             lambda code: logging.LogRecord("", 0, "", 0, "%s", (code,), None).getMessage(),

@@ -11,6 +11,7 @@ from django.contrib.auth import authenticate
 from django.contrib.auth.models import Permission
 from django.core import mail
 from django.core.cache import cache
+from django.db import OperationalError
 from django.test import override_settings
 from django.utils import timezone
 from hypothesis import given
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from recovery_backend import cooldown
 from recovery_backend.cooldown import Charge, RecoveryCodeCooldown, Refusal, wait_after
 from recovery_backend.models import RecoveryCode
-from tests.conftest import LOGIN, WRONG_CODE
+from tests.conftest import WRONG_CODE
 
 PREFIX = "DJANGO_AUTH_RECOVERY_CODES_"
 OWNER_NETWORK = "203.0.113.50"
@@ -34,9 +35,11 @@ def networks():
 
 def cache_keys():
     store = cache._cache
-    return list(store) if isinstance(store, dict) else [
-        key.decode() for key in store.get_client().keys("*")
-    ]
+    return (
+        list(store)
+        if isinstance(store, dict)
+        else [key.decode() for key in store.get_client().keys("*")]
+    )
 
 
 def usable(user):
@@ -475,9 +478,7 @@ class TestHardCap:
         close()
         assert try_code(user.email, make_codes(user)[0], OWNER_NETWORK) == user
 
-    def test_a_new_batch_before_it_closes_keeps_the_count(
-        self, user, close, make_codes, try_code
-    ):
+    def test_a_new_batch_before_it_closes_keeps_the_count(self, user, close, make_codes, try_code):
         """R-64"""
         close(self.CAP - 1)
         plain_codes = make_codes(user)
@@ -492,12 +493,43 @@ class TestHardCap:
         assert events()[-1] == ("cooldown.cleared", "")
         assert try_code(user.email, codes[0], OWNER_NETWORK) == user
 
+    def test_a_sign_in_by_password_never_fails_because_of_us(
+        self, user, close, client, monkeypatch, caplog
+    ):
+        """R-61"""
+
+        def broken(*args):
+            raise OperationalError("disk full")
+
+        close()
+        monkeypatch.setattr(cooldown, "open_account", broken)
+        response = client.post("/password/", {"username": "owner", "password": "correct horse"})
+        assert response.status_code == 302
+        assert client.session["_auth_user_id"] == str(user.pk)
+        assert "account not opened: OperationalError" in caplog.text
+
     def test_somebody_elses_sign_in_does_not_open_it(
         self, user, codes, close, client, make_user, try_code, events
     ):
         close()
         client.force_login(make_user())
         assert try_code(user.email, codes[0], OWNER_NETWORK) is None
+        assert ("cooldown.cleared", "") not in events()
+
+    def test_a_sign_in_by_code_has_nothing_to_open(
+        self, user, codes, post_code, statements, settings, events
+    ):
+        post_code(user.email, codes[0])
+        with statements() as queries:
+            assert post_code(user.email, codes[1]).status_code == 302
+        settings.DJANGO_AUTH_RECOVERY_CODES_HARD_CAP = None
+        with statements() as queries_without_cap:
+            assert post_code(user.email, codes[2]).status_code == 302
+        cooldowns, cooldowns_without_cap = (
+            sum("recoverycodecooldown" in sql for sql in log)
+            for log in (queries, queries_without_cap)
+        )
+        assert cooldowns == cooldowns_without_cap
         assert ("cooldown.cleared", "") not in events()
 
     @pytest.mark.parametrize("spelling", ["owner@example.com", " OWNER@Example.com "])
@@ -603,6 +635,12 @@ class TestKeys:
         assert cooldown.clear(account) == 3
         assert cooldown.clear(account) == 0
 
+    def test_clearing_works_without_the_cache(self, user, codes, fail, try_code, settings, clock):
+        settings.DJANGO_AUTH_RECOVERY_CODES_AUTH_RATE_LIMITER_USE_CACHE = False
+        fail(user.email, 5)
+        assert cooldown.clear(cooldown.account_key(user.email)) == 2
+        assert try_code(user.email, codes[0]) == user
+
     def test_the_account_row_never_blocks_by_itself(self, user, fail):
         fail(user.email, 9)
         row = RecoveryCodeCooldown.objects.get(key=cooldown.account_key(user.email))
@@ -610,13 +648,10 @@ class TestKeys:
         assert row.wait_seconds(timezone.now()) == 0
 
 
-def test_the_sign_in_page_shares_the_counters_of_the_function(
-    user, codes, fail, post_code, clock
-):
+def test_the_sign_in_page_shares_the_counters_of_the_function(user, codes, fail, post_code, clock):
     """R-50"""
     fail(user.email, 3)
     for _ in range(2):
         post_code(user.email, WRONG_CODE)
     assert post_code(user.email, codes[0]).status_code == 429
     assert usable(user) == 3
-    assert LOGIN.endswith("login/")

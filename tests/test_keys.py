@@ -89,7 +89,9 @@ class TestLabels:
         assert digest.bytes not in bind
         assert len(bind) == 32
 
-    @pytest.mark.parametrize("owner", [{"user_id": 8, "batch_id": 11}, {"user_id": 7, "batch_id": 1}])
+    @pytest.mark.parametrize(
+        "owner", [{"user_id": 8, "batch_id": 11}, {"user_id": 7, "batch_id": 1}]
+    )
     def test_the_bind_names_user_and_batch(self, known_key, owner):
         """R-17"""
         first = codes.stored_form(CODE, known_key, user_id=7, batch_id=11)

@@ -35,7 +35,9 @@ TEXT = """
 
 
 class Command(BaseCommand):
-    help = "Make the demo's two accounts, with new passwords and new codes, and say how to use them."
+    help = (
+        "Make the demo's two accounts, with new passwords and new codes, and say how to use them."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=int, default=8000)
