@@ -157,6 +157,13 @@ def _queue_messages() -> Iterator[CheckMessage]:
             "django_q is not installed, so e-mails are sent while the person waits.",
             'Add "django_q" to INSTALLED_APPS and run `manage.py qcluster`.',
         )
+    elif not getattr(settings, "Q_CLUSTER", None):
+        yield _warning(
+            11,
+            "Q_CLUSTER is not set, so django-q2 looks for its queue on a Redis server of this host.",
+            'Set Q_CLUSTER = {"name": "site", "orm": "default", "timeout": 60, "retry": 120, '
+            '"max_attempts": 3} to keep the queue in the database.',
+        )
 
 
 def _url_messages() -> Iterator[CheckMessage]:
@@ -260,7 +267,7 @@ def _service_posture() -> Iterator[CheckMessage]:
             "The default cache is not shared: each process counts CLIENT_RATE for itself.",
             "Use Redis or Memcached in CACHES (R-60).",
         )
-    cluster = getattr(settings, "Q_CLUSTER", {})
+    cluster = getattr(settings, "Q_CLUSTER", None) or {}
     if cluster.get("retry", 60) <= (cluster.get("timeout") or 0):
         yield _warning(
             25,

@@ -34,15 +34,27 @@ def send_notice(notice: str, audit_pk: int) -> bool:
 
 
 def _hand_over(notice: Notice, audit_pk: int) -> None:
-    try:
-        if is_queued():
-            from django_q.tasks import async_task  # needs its app to be installed
+    # An owner who is not told is worse than a person who waits for a mail server.
+    if not (is_queued() and _is_enqueued(notice, audit_pk)):
+        _send_now(notice, audit_pk)
 
-            # Inside a transaction the queue's own broker keeps the connection: 450 against 46
-            # enqueues a second on PostgreSQL without persistent connections.
-            with transaction.atomic():
-                async_task("recovery_backend.tasks.send_notice", str(notice), audit_pk)
-        else:
-            send_notice(notice, audit_pk)
-    except Exception as error:  # mail and broker libraries raise what they like
+
+def _is_enqueued(notice: Notice, audit_pk: int) -> bool:
+    from django_q.tasks import async_task  # needs its app to be installed
+
+    try:
+        # Inside a transaction the queue's own broker keeps the connection: 450 against 46
+        # enqueues a second on PostgreSQL without persistent connections.
+        with transaction.atomic():
+            async_task("recovery_backend.tasks.send_notice", str(notice), audit_pk)
+    except Exception as error:  # brokers raise what they like
+        logger.error("notice %s not queued audit=%s: %s", notice, audit_pk, type(error).__name__)
+        return False
+    return True
+
+
+def _send_now(notice: Notice, audit_pk: int) -> None:
+    try:
+        send_notice(notice, audit_pk)
+    except Exception as error:  # mail libraries raise what they like
         logger.error("notice %s not sent audit=%s: %s", notice, audit_pk, type(error).__name__)

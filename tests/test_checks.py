@@ -206,6 +206,13 @@ def test_a_missing_queue_is_told(settings):
     assert ids(everything()) == ["W007"]
 
 
+@pytest.mark.parametrize("cluster", [None, {}])
+def test_a_queue_that_nobody_placed_is_told(settings, cluster):
+    settings.Q_CLUSTER = cluster
+    assert ids(everything()) == ["W011"]
+    assert "W025" not in ids(checks.check_posture(None))
+
+
 def test_missing_urls_are_told(settings):
     settings.ROOT_URLCONF = "django.contrib.auth.urls"
     assert ids(everything()) == ["W008", "W008"]

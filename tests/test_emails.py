@@ -264,8 +264,8 @@ class TestDelivery:
             assert post_code(user.email, codes[0]).status_code == 302
         assert "_auth_user_id" in client.session
 
-    def test_a_broken_queue_does_not_undo_the_sign_in(
-        self, settings, use_code, monkeypatch, caplog
+    def test_a_broken_queue_does_not_undo_the_sign_in_and_the_owner_is_told_at_once(
+        self, settings, use_code, monkeypatch, caplog, mailoutbox
     ):
         settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = True
 
@@ -276,6 +276,7 @@ class TestDelivery:
         use_code()
         assert RecoveryCode.objects.filter(status="used").count() == 1
         assert "ConnectionError" in caplog.text
+        assert len(mailoutbox) == 1
 
     def test_the_worker_sees_the_failure_and_may_try_again(self, notice_row, broken_mail):
         row = notice_row()
