@@ -23,10 +23,10 @@ def main() -> int:
     counted_rounds = 3
     rounds = counted_rounds + options.rounds
     start = time.monotonic()
-    with database.temporary_database():
+    with database.temporary_databases():
         known = {
-            schema: database.build(schema, owners=rounds * cases.OWNERS[schema])
-            for schema in database.SCHEMAS
+            size: database.build(size, owners=rounds * cases.OWNERS[size])
+            for size in database.SIZES
         }
         print(f"tables filled in {time.monotonic() - start:.0f} s", file=sys.stderr)
         results = clock.measure(

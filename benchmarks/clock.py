@@ -56,7 +56,7 @@ def turns(cases: list[Case], rounds: int) -> Iterable[Case]:
 
 
 def seconds_of(case: Case) -> float:
-    database.use(case.schema)
+    database.use(case.size)
     run = case.set_up()
     start = time.perf_counter()
     ended_well = run()
@@ -74,7 +74,7 @@ def queries_of(case: Case) -> tuple[int, int]:
         statements.append(sql)
         return execute(sql, *rest)
 
-    database.use(case.schema)
+    database.use(case.size)
     run = case.set_up()
     with connection.execute_wrapper(note):
         if not run():

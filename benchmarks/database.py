@@ -1,4 +1,4 @@
-"""A database for one run, with the same tables twice: with few codes in them, and with many."""
+"""Two databases for one run, with the same tables: few codes in one, many in the other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import psycopg
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import DatabaseError, connection, models
+from django.db import DatabaseError, connection, connections, models
+from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from recovery_backend.codes import generate
@@ -21,18 +22,20 @@ from recovery_backend.models import (
 )
 
 CODES_IN_BATCH = 10
-# A schema and the number of codes in its table. One connection sees one or the other.
-SCHEMAS = {"small": 10_000, "large": 1_000_000}
+# A database and the number of codes in it.
+SIZES = {"small": 10_000, "large": 1_000_000}
 
 # A user, the plain codes of their batch.
 Owner = tuple[User, list[str]]
 
 
+opened: dict[str, BaseDatabaseWrapper] = {}
+
+
 @contextmanager
-def temporary_database() -> Iterator[None]:
-    """An empty database while the block runs."""
+def temporary_databases() -> Iterator[None]:
+    """Empty databases, one for each size, while the block runs."""
     config = connection.settings_dict
-    name = sql.Identifier(config["NAME"])
     with psycopg.connect(
         host=config["HOST"],
         user=config["USER"],
@@ -40,31 +43,38 @@ def temporary_database() -> Iterator[None]:
         dbname="postgres",
         autocommit=True,
     ) as server:
-        server.execute(sql.SQL("CREATE DATABASE {}").format(name))
         try:
+            for size in SIZES:
+                name = f"{config['NAME']}_{size}"
+                server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+                opened[size] = connections.create_connection("default")
+                opened[size].settings_dict = {**config, "NAME": name}
             yield
         finally:
-            connection.close()
-            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+            for wrapper in opened.values():
+                wrapper.close()
+                name = sql.Identifier(wrapper.settings_dict["NAME"])
+                server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
-def use(schema: str) -> None:
-    """Let everything that follows see the tables of this schema."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('search_path', %s, false)", [schema])
+def use(size: str) -> None:
+    """Let everything that follows happen in this database, on a connection of its own.
+
+    One connection with two schemas would not do: PostgreSQL plans its prepared statements anew
+    whenever the schema changes.
+    """
+    connections["default"] = opened[size]
 
 
-def build(schema: str, owners: int) -> list[Owner]:
-    """Make the schema's tables and fill them; the owners whose codes are known in plaintext.
+def build(size: str, owners: int) -> list[Owner]:
+    """Make the tables and fill them; the owners whose codes are known in plaintext.
 
     The owners come first, so that their rows are as cold as anybody's.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(f"CREATE SCHEMA {schema}")
-    use(schema)
+    use(size)
     call_command("migrate", verbosity=0)
     known = [issue(user) for user in make_users("owner", owners)]
-    fill(known[0][0], SCHEMAS[schema] - RecoveryCode.objects.count())
+    fill(known[0][0], SIZES[size] - RecoveryCode.objects.count())
     return known
 
 

@@ -61,7 +61,7 @@ def rows(results: dict[str, Result]) -> list[Row]:
         return Row(what, result.seconds / hash_seconds, target, " H", queries, most)
 
     last = results["last"].compared_with(results["first"])
-    large = results["right"].compared_with(results["small"])
+    large = results["large"].compared_with(results["small"])
     return [
         in_hashes("Wrong code, first failure", "wrong", 0.01, 4),
         in_hashes("Wrong code, after a failure", "wrong again", 0.01, 4),

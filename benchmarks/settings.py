@@ -1,4 +1,7 @@
-"""Settings of the benchmark: Django's and the package's defaults, on a PostgreSQL database of its own."""
+"""Settings of the benchmark: the package's defaults, on PostgreSQL databases of its own.
+
+The connection is as a busy site would have it: kept open, with prepared statements.
+"""
 
 from __future__ import annotations
 

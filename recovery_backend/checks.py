@@ -14,9 +14,10 @@ from django.db.models import Count
 from django.urls import NoReverseMatch, reverse
 
 from recovery_backend import codes, keys
-from recovery_backend.conf import PREFIX, Conf, conf, key_problem, table
+from recovery_backend.conf import Conf, conf, table
 from recovery_backend.flows import BACKEND_PATH
 from recovery_backend.models import RecoveryCode
+from recovery_backend.setting_types import PREFIX, key_problem
 
 MIDDLEWARE_PATH = "recovery_backend.middleware.RecoveryCodeMiddleware"
 AUTHENTICATION_MIDDLEWARE = "django.contrib.auth.middleware.AuthenticationMiddleware"

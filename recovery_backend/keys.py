@@ -8,7 +8,8 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Literal
 
-from recovery_backend.conf import KEY_BYTES, conf
+from recovery_backend.conf import conf
+from recovery_backend.setting_types import KEY_BYTES
 
 Label = Literal["id", "code", "throttle", "stash", "audit"]
 

@@ -14,9 +14,9 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from recovery_backend import signals
-from recovery_backend.conf import key_problem
 from recovery_backend.keys import generate_key, keyring, write_key
 from recovery_backend.models import RecoveryCode, RecoveryCodeAudit, RecoveryCodeBatch
+from recovery_backend.setting_types import key_problem
 
 ROOT = Path(__file__).parent.parent
 

@@ -6,9 +6,10 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from recovery_backend import conf as rooms
-from recovery_backend.conf import Conf, conf, key_problem, table
+from recovery_backend import setting_types as rooms
+from recovery_backend.conf import Conf, conf, table
 from recovery_backend.keys import generate_key
+from recovery_backend.setting_types import key_problem
 
 ROWS = {row.name: row for row in table()}
 ATTRIBUTES = {row: name for name, row in vars(Conf).items() if isinstance(row, rooms.Setting)}

@@ -13,9 +13,9 @@ from django.contrib.auth import authenticate
 from django.core.exceptions import ImproperlyConfigured
 
 from recovery_backend import codes, keys
-from recovery_backend.conf import key_problem
 from recovery_backend.keys import generate_key, keyring, write_key
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
+from recovery_backend.setting_types import key_problem
 from tests.conftest import WRONG_CODE
 
 KEY = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
