@@ -7,7 +7,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from recovery_backend import setting_types as rooms
-from recovery_backend.conf import Conf, conf, table
+from recovery_backend.conf import GROUPS, Conf, conf, table
 from recovery_backend.keys import generate_key
 from recovery_backend.setting_types import key_problem
 
@@ -100,7 +100,7 @@ def test_every_default_is_valid(name, settings):
 def test_every_row_says_what_it_is_for(row):
     assert row.help.endswith(".")
     assert row.kind != "value"
-    assert row.group in rooms.GROUPS
+    assert row.group in GROUPS
 
 
 @pytest.mark.parametrize(
