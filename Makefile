@@ -7,7 +7,7 @@ BIN = .venv/bin
 demo: .venv/installed-demo  ## the example site with its worker, at http://127.0.0.1:$(PORT)/
 	@$(BIN)/python example_site/manage.py migrate --verbosity 0
 	@$(BIN)/python example_site/manage.py seed_demo --port $(PORT)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" PORT=$(PORT) $(BIN)/honcho start -f example_site/Procfile
+	@PATH="$(CURDIR)/$(BIN):$$PATH" PORT=$(PORT) $(BIN)/honcho start -f example_site/Procfile || [ $$? -eq 130 ]
 
 test: .venv/installed-test  ## every test, on SQLite and on the services that answer
 	$(BIN)/python -m tests

@@ -53,8 +53,8 @@ def temporary_databases() -> Iterator[None]:
         finally:
             for wrapper in opened.values():
                 wrapper.close()
-                name = sql.Identifier(wrapper.settings_dict["NAME"])
-                server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+                database = sql.Identifier(wrapper.settings_dict["NAME"])
+                server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
 
 def use(size: str) -> None:
@@ -126,7 +126,7 @@ def clone(row: models.Model, times: int, **expressions: str) -> int:
     quote = connection.ops.quote_name
     key = row._meta.pk
     columns = [
-        field.column
+        str(field.column)
         for field in row._meta.concrete_fields
         if field is not key or field.column in expressions
     ]
@@ -136,10 +136,10 @@ def clone(row: models.Model, times: int, **expressions: str) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {table} ({names}) SELECT {values}"  # noqa: S608  # names of our own
-            f" FROM {table} t, generate_series(0, %s) n WHERE t.{quote(key.column)} = %s",
+            f" FROM {table} t, generate_series(0, %s) n WHERE t.{quote(str(key.column))} = %s",
             [times - 1, row.pk],
         )
-    if key.column in expressions:
+    if key.name in expressions:
         return 0
     newest = type(row)._default_manager.aggregate(newest=models.Max("pk"))["newest"]
     return int(newest) - times + 1

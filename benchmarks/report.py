@@ -9,13 +9,15 @@ from pathlib import Path
 
 import django
 import psycopg
-from django.contrib.auth.hashers import get_hasher
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import connection
 
 from benchmarks.clock import Result
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
-BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->"
+# One table for each Django, since H is its own.
+BEGIN = f"<!-- Django {django.VERSION[0]}.{django.VERSION[1]} -->\n"
+END = "<!-- end -->"
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def versions() -> str:
     return (
         f"Python {platform.python_version()}, Django {django.__version__}, PostgreSQL {server}, "
         f"psycopg {psycopg.__version__} ({psycopg.pq.__impl__}), {ssl.OPENSSL_VERSION}. "
-        f"H: PBKDF2-SHA-256, {get_hasher().iterations:,} iterations."
+        f"H: PBKDF2-SHA-256, {PBKDF2PasswordHasher.iterations:,} iterations."
     )
 
 
@@ -93,7 +95,9 @@ def markdown(table: list[Row]) -> str:
 
 
 def write(text: str) -> None:
-    """Put the text between the marks of docs/performance.md."""
-    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
+    """Put the text between this Django's marks in docs/performance.md."""
+    before, mark, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
+    if not mark:
+        raise LookupError(f"{DOCUMENT} has no line {BEGIN.strip()}")
     after = rest.partition(END)[2]
     DOCUMENT.write_text(f"{before}{BEGIN}{text}{END}{after}", encoding="utf-8")

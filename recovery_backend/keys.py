@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from recovery_backend.conf import conf
@@ -36,6 +37,7 @@ def framed(*parts: str) -> bytes:
     return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
 
 
+@lru_cache(maxsize=16)
 def _key(text: str) -> Key:
     material = hashlib.sha256(text.encode()).digest()
     key = Key("", material)

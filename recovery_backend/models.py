@@ -185,7 +185,7 @@ class RecoveryCodeQuerySet(models.QuerySet["RecoveryCode"]):
     def presented(self, code: codes.PresentedCode) -> RecoveryCode | None:
         """The row of a presented code with its owner, whatever its state. One query."""
         found = self.filter(digest__in=code.digests()).select_related("user")
-        return next(iter(found[:1]), None)
+        return next(iter(found), None)
 
 
 class RecoveryCode(models.Model):
