@@ -50,6 +50,6 @@ class RecoveryCodeCooldownAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def clear(self, request: HttpRequest, queryset: QuerySet[RecoveryCodeCooldown]) -> None:
         accounts = set(queryset.values_list("account", flat=True))
         for account in accounts:
-            flows.clear_cooldown(account, actor=request.user)  # type: ignore[arg-type]
+            flows.clear_cooldown(account, actor=request.user, request=request)  # type: ignore[arg-type]
         text = ngettext("%d account may try again.", "%d accounts may try again.", len(accounts))
         self.message_user(request, text % len(accounts), messages.SUCCESS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, NoReturn
 
@@ -78,11 +79,20 @@ LEVELS = {
 
 
 class AppendOnlyQuerySet(models.QuerySet["RecoveryCodeAudit"]):
+    """Rows that may be added and read, and nothing else."""
+
     def update(self, **kwargs: Any) -> NoReturn:
         raise TypeError("Audit rows are never changed (R-117).")
 
     def delete(self) -> NoReturn:
         raise TypeError("Audit rows are removed by the retention purge only (R-117).")
+
+    def bulk_create(
+        self, objs: Iterable[RecoveryCodeAudit], *args: Any, **kwargs: Any
+    ) -> list[RecoveryCodeAudit]:
+        if kwargs.get("update_conflicts"):
+            raise TypeError("Audit rows are never changed (R-117).")
+        return super().bulk_create(objs, *args, **kwargs)
 
 
 class RecoveryCodeAudit(models.Model):

@@ -9,11 +9,12 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.checks import ERROR, CheckMessage, Error, Warning
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 from django.db.models import Count
 from django.urls import NoReverseMatch, reverse
 
-from recovery_backend import codes, keys
+from recovery_backend import codes, keys, tasks
 from recovery_backend.conf import Conf, conf, table
 from recovery_backend.flows import BACKEND_PATH
 from recovery_backend.models import RecoveryCode
@@ -139,7 +140,7 @@ def _session_messages() -> Iterator[CheckMessage]:
 
 def _is_cache_local() -> bool:
     backend = settings.CACHES.get("default", {}).get("BACKEND", "")
-    return backend.rpartition(".")[2] in {"LocMemCache", "DummyCache"}
+    return str(backend).rpartition(".")[2] in {"LocMemCache", "DummyCache"}
 
 
 def _cache_messages() -> Iterator[CheckMessage]:
@@ -174,6 +175,8 @@ def _url_messages() -> Iterator[CheckMessage]:
             continue
         try:
             reverse(target)
+        except (ImportError, ImproperlyConfigured, AttributeError):
+            return  # Django's own checks say what is wrong with the URLconf
         except NoReverseMatch:
             yield _warning(
                 8,
@@ -268,13 +271,33 @@ def _service_posture() -> Iterator[CheckMessage]:
             "The default cache is not shared: each process counts CLIENT_RATE for itself.",
             "Use Redis or Memcached in CACHES (R-60).",
         )
-    cluster = getattr(settings, "Q_CLUSTER", None) or {}
-    if cluster.get("retry", 60) <= (cluster.get("timeout") or 0):
+    if not tasks.is_queued():
+        yield _warning(
+            26,
+            "E-mails are sent while the person waits. At the 10th, 100th ... failure that takes "
+            "longer for an address that somebody has.",
+            "Install django_q, run `manage.py qcluster`, and leave EMAIL_ASYNC at None or True.",
+        )
+    if _is_behind_proxy() and conf.TRUSTED_PROXY_COUNT == 0:
+        yield _warning(
+            27,
+            "The project is behind a proxy and TRUSTED_PROXY_COUNT is 0: all visitors are one "
+            "network, and anybody can make everybody wait.",
+            "Set DJANGO_AUTH_RECOVERY_CODES_TRUSTED_PROXY_COUNT to the number of your proxies.",
+        )
+    cluster = getattr(settings, "Q_CLUSTER", None)
+    limits = cluster if isinstance(cluster, dict) else {}
+    retry, timeout = limits.get("retry", 60), limits.get("timeout") or 0
+    if isinstance(retry, int) and isinstance(timeout, int) and retry <= timeout:
         yield _warning(
             25,
             "Q_CLUSTER retries a task before its timeout, so tasks run twice.",
             'Set Q_CLUSTER["retry"] well above Q_CLUSTER["timeout"].',
         )
+
+
+def _is_behind_proxy() -> bool:
+    return bool(settings.SECURE_PROXY_SSL_HEADER or settings.USE_X_FORWARDED_HOST)
 
 
 def check_stored_keys(

@@ -95,8 +95,10 @@ class PresentedCode:
 
     def is_bound_to(self, bind: bytes, *, key_id: str, user_id: object, batch_id: object) -> bool:
         """Whether the stored tag says that this code was made for this user and batch (R-17)."""
-        seal = self._seals.get(key_id, b"")
-        return hmac.compare_digest(bind, _bind(seal, user_id, batch_id))
+        # An unknown key id binds nothing: an empty key would be one that everybody has.
+        is_known = key_id in self._seals
+        seal = self._seals[key_id] if is_known else secrets.token_bytes(32)
+        return hmac.compare_digest(bind, _bind(seal, user_id, batch_id)) and is_known
 
 
 @sensitive_variables()

@@ -204,6 +204,15 @@ def wait_seconds(email: object, network: str) -> int:
     return row.wait_seconds(timezone.now()) if row else 0
 
 
+def is_first_refusal(email: object, network: str, seconds: int) -> bool:
+    """Whether nobody was refused before during this wait. True once; the cache spares the row."""
+    pair = pair_key(account_key(email), network)
+    if not cache.add(f"{_cache_key(pair)}:refused", True, timeout=seconds):
+        return False
+    first = RecoveryCodeCooldown.objects.filter(key=pair, refused=0).update(refused=1)
+    return first == 1
+
+
 def clear(account: str) -> int:
     """Let an account (by `account_key`) try again at once, from everywhere.
 
@@ -266,4 +275,6 @@ def _remember_wait(pair: str, seconds: int) -> None:
 
 def _forget_wait(pairs: list[str]) -> None:
     if conf.AUTH_RATE_LIMITER_USE_CACHE:
-        cache.delete_many([_cache_key(pair) for pair in pairs])
+        cache.delete_many(
+            [key for pair in pairs for key in (_cache_key(pair), f"{_cache_key(pair)}:refused")]
+        )

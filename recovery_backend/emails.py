@@ -35,7 +35,10 @@ def site_name() -> str:
     if apps.is_installed("django.contrib.sites") and getattr(settings, "SITE_ID", None):
         from django.contrib.sites.models import Site  # a model: importable only when installed
 
-        return str(Site.objects.get_current().name)
+        try:
+            return str(Site.objects.get_current().name)
+        except Site.DoesNotExist:
+            return ""
     return ""
 
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib.auth import BACKEND_SESSION_KEY, authenticate, login
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError
 from django.http import HttpRequest
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
@@ -44,10 +42,19 @@ class CodesLeft:
 
 
 def wait_seconds(request: HttpRequest, email: object) -> int:
-    """Seconds for which this client would be refused, whatever its code; 0 when it would not."""
-    network = client_of(request).network
-    refusal = cooldown.client_refusal(request, network)
-    return refusal.wait_seconds if refusal else cooldown.wait_seconds(email, network)
+    """Seconds for which this client is refused, whatever its code; 0 when it is not.
+
+    The first refusal of each wait is recorded (R-115).
+    """
+    client = client_of(request)
+    if refusal := cooldown.client_refusal(request, client.network):
+        return refusal.wait_seconds
+    seconds = cooldown.wait_seconds(email, client.network)
+    if seconds and cooldown.is_first_refusal(email, client.network, seconds):
+        audit.record(
+            audit.entry(Event.LOGIN_THROTTLED, client=client, email=email, reason=Reason.COOLDOWN)
+        )
+    return seconds
 
 
 @sensitive_variables("password")
@@ -123,28 +130,43 @@ def reopen_on_sign_in(
 
     Without HARD_CAP, and after a sign-in by code, it touches nothing.
     """
-    try:
-        if conf.HARD_CAP is None or request is None or _came_by_code(request):
-            return
+
+    def work() -> None:
         if cooldown.open_account(email_of(user)):
             audit.record(
                 audit.entry(
                     Event.COOLDOWN_CLEARED, client=client_of(request), user=user, actor=user
                 )
             )
-    except (DatabaseError, ImproperlyConfigured) as error:
-        # Signing in otherwise never fails because of us (R-61).
+
+    try:
+        if conf.HARD_CAP is not None and request is not None and not _came_by_code(request):
+            in_transaction(work)
+    except Exception as error:  # signing in otherwise never fails because of us (R-61)
         logger.error("account not opened: %s", type(error).__name__)
 
 
-def clear_cooldown(account: str, *, actor: AbstractBaseUser | None = None) -> int:
+def clear_cooldown(
+    account: str,
+    *,
+    actor: AbstractBaseUser | None = None,
+    request: HttpRequest | None = None,
+) -> int:
     """Let an account (by `cooldown.account_key`) try again, also one that HARD_CAP had closed.
 
     Returns how many counters were dropped.
     """
-    dropped = cooldown.clear(account)
-    audit.record(audit.entry(Event.COOLDOWN_CLEARED, actor=actor, data={"dropped": dropped}))
-    return dropped
+
+    def work() -> int:
+        dropped = cooldown.clear(account)
+        data = {"cooldown": account, "dropped": dropped}
+        entry = audit.entry(
+            Event.COOLDOWN_CLEARED, client=client_of(request), actor=actor, data=data
+        )
+        audit.record(entry)
+        return dropped
+
+    return in_transaction(work)
 
 
 def _came_by_code(request: HttpRequest) -> bool:

@@ -34,6 +34,10 @@ class RedactionFilter(logging.Filter):
             return True
         if CODE_SHAPED.search(text):
             record.msg, record.args = CODE_SHAPED.sub(MASK, text), ()
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = CODE_SHAPED.sub(MASK, record.exc_text)
         return True
 
 

@@ -146,8 +146,10 @@ class RecoveryCodeBatch(models.Model):
             plain_codes.append(codes.generate())
             rows.append(RecoveryCode.made_from(plain_codes[-1], batch))
         RecoveryCode.objects.bulk_create(rows)
-        cooldown.open_account(email_of(user))
-        audit.record(*_generated_events(batch, user, replaced))
+        events = _generated_events(batch, user, replaced)
+        if cooldown.open_account(email_of(user)):
+            events.append(audit.entry(Event.COOLDOWN_CLEARED, user=user, email=email_of(user)))
+        audit.record(*events)
         transaction.on_commit(
             lambda: signals.codes_generated.send_robust(cls, user=user, batch=batch), robust=True
         )
@@ -363,11 +365,15 @@ def _generated_events(
     event = Event.BATCH_REGENERATED if replaced else Event.BATCH_GENERATED
     rows = [
         audit.entry(
-            event, user=user, batch=batch.pk, data={"number_of_codes": batch.number_issued}
+            event,
+            user=user,
+            email=email_of(user),
+            batch=batch.pk,
+            data={"number_of_codes": batch.number_issued},
         )
     ]
     if replaced:
-        rows.append(audit.entry(Event.BATCH_SUPERSEDED, user=user))
+        rows.append(audit.entry(Event.BATCH_SUPERSEDED, user=user, email=email_of(user)))
     return rows
 
 

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import validate_email
+from django.views.decorators.debug import sensitive_variables
 
 PREFIX = "DJANGO_AUTH_RECOVERY_"
 
@@ -36,6 +37,7 @@ class Setting(Generic[Value]):
         self.help = help
         self.group = group
 
+    @sensitive_variables()
     def __get__(self, instance: object, owner: type) -> Value:
         value = self.configured()
         if (problem := self.problem(value)) and problem.is_fatal:
@@ -234,6 +236,7 @@ PLACEHOLDERS = re.compile(
 )
 
 
+@sensitive_variables()
 def key_problem(key: Any) -> Problem | None:
     """Why a key must not be used: missing, short, a placeholder, or SECRET_KEY (R-11, R-18)."""
     if not isinstance(key, str) or not key:

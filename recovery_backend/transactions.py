@@ -40,9 +40,10 @@ def in_transaction(work: Callable[[], Result]) -> Result:
 
 
 def _run(work: Callable[[], Result]) -> Result:
-    _ours.is_open = True
-    try:
-        with transaction.atomic():
+    with transaction.atomic():
+        _ours.is_open = True
+        try:
             return work()
-    finally:
-        _ours.is_open = False
+        finally:
+            # Before the commit: what runs on it starts transactions of its own.
+            _ours.is_open = False

@@ -11,6 +11,7 @@ from django.forms import Form
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render, resolve_url
+from django.urls import NoReverseMatch
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django.utils.decorators import method_decorator
@@ -19,6 +20,7 @@ from django.utils.translation import ngettext
 from django.views.generic import TemplateView
 
 from recovery_backend import emails, flows
+from recovery_backend.audit import logger
 from recovery_backend.conf import conf
 from recovery_backend.forms import RecoveryLoginForm
 from recovery_backend.models import email_of
@@ -65,7 +67,7 @@ class LoginView(RecoveryPage, auth_views.LoginView):
 
     def form_valid(self, form: Any) -> HttpResponse:
         flows.sign_in(self.request, form.get_user())
-        target = self.get_success_url()
+        target = self._target()
         if wants_json(self.request):
             return JsonResponse({"redirect_to": target})
         return HttpResponseRedirect(target)
@@ -77,6 +79,14 @@ class LoginView(RecoveryPage, auth_views.LoginView):
             return JsonResponse(_json_errors(form, self._next_try_seconds()), status=400)
         context = self.get_context_data(form=form, wait_seconds=self._next_try_seconds())
         return self.render_to_response(context)
+
+    def _target(self) -> str:
+        # The code is spent by now, so a setting that names no page must not keep its owner out.
+        try:
+            return self.get_success_url()
+        except NoReverseMatch:
+            logger.error("REDIRECT_VIEW names no page of this site")
+            return "/"
 
     def wait_response(self, wait_seconds: int) -> HttpResponse:
         """429: the form again, with the address kept, and how long to wait (R-59)."""

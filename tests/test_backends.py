@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import inspect
 import itertools
 import logging
@@ -24,6 +25,7 @@ from recovery_backend import signals
 from recovery_backend.backends import RecoveryCodeBackend
 from recovery_backend.codes import ALPHABET, PresentedCode
 from recovery_backend.cooldown import RecoveryCodeCooldown
+from recovery_backend.keys import framed
 from recovery_backend.models import (
     RecoveryCode,
     RecoveryCodeAudit,
@@ -260,6 +262,21 @@ class TestOwners:
         assert try_code(owner.email, plain_codes[0]) is None
         assert events(user=owner)[-1] == ("row.tamper", "tamper")
         assert RecoveryCode.objects.usable().count() == 6
+
+    def test_a_row_under_a_key_that_nobody_has_opens_nothing(
+        self, make_user, make_codes, try_code, events
+    ):
+        """R-13, R-17: an unknown key is no key, not an empty one that anybody can compute with."""
+        victim, thief = make_user(), make_user()
+        make_codes(victim)
+        plain_codes = make_codes(thief)
+        batch = RecoveryCodeBatch.objects.get(user=victim)
+        forged = hmac.digest(b"", framed("bind", str(victim.pk), str(batch.pk)), "sha256")
+        RecoveryCode.objects.of_user(thief).update(
+            user=victim, batch=batch, key_id="unknown", bind=forged
+        )
+        assert try_code(victim.email, plain_codes[0]) is None
+        assert events(user=victim)[-1] == ("row.tamper", "tamper")
 
     def test_a_batch_moved_to_another_user_opens_no_other_account(
         self, make_user, make_codes, try_code

@@ -361,3 +361,21 @@ class TestStoredKeys:
 
         monkeypatch.setattr(RecoveryCodeQuerySet, "usable", no_table)
         assert checks.check_stored_keys(None, databases=["default"]) == []
+
+
+def test_a_proxy_that_is_not_counted_is_told(settings):
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    assert "W027" in ids(checks.check_posture(None))
+    settings.DJANGO_AUTH_RECOVERY_CODES_TRUSTED_PROXY_COUNT = 1
+    assert "W027" not in ids(checks.check_posture(None))
+
+
+def test_mail_that_people_wait_for_is_told(settings):
+    settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = False
+    assert "W026" in ids(checks.check_posture(None))
+
+
+@pytest.mark.parametrize("cluster", ["x", {"retry": None}, {"timeout": "5"}, []])
+def test_an_odd_queue_setting_crashes_no_check(settings, cluster):
+    settings.Q_CLUSTER = cluster
+    assert "W025" not in ids(checks.check_posture(None))

@@ -132,7 +132,9 @@ class TestRetire:
         assert run("recovery_keys", "retire", rotated, force=True).startswith("3 codes")
         assert "missing" not in run("recovery_keys", "status")
 
-    def test_a_signal_tells_who_lost_codes(self, rotated, user):
+    def test_a_signal_tells_who_lost_codes(
+        self, rotated, user, django_capture_on_commit_callbacks
+    ):
         heard = []
 
         def receiver(signal, sender, **payload):
@@ -140,7 +142,8 @@ class TestRetire:
 
         signals.code_invalidated.connect(receiver)
         try:
-            run("recovery_keys", "retire", rotated, force=True)
+            with django_capture_on_commit_callbacks(execute=True):
+                run("recovery_keys", "retire", rotated, force=True)
         finally:
             signals.code_invalidated.disconnect(receiver)
         [payload] = heard

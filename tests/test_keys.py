@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from django.contrib.auth import authenticate
 from django.core.exceptions import ImproperlyConfigured
+from django.views.debug import ExceptionReporter
 
 from recovery_backend import codes, keys
 from recovery_backend.keys import generate_key, keyring, write_key
@@ -239,3 +240,17 @@ class TestGeneratedKeys:
 
 def test_the_module_keeps_no_key_of_its_own(known_key):
     assert not any(isinstance(value, keys.Key) for value in vars(keys).values())
+
+
+def test_a_refused_key_is_in_no_error_report(settings):
+    """R-84: not even one that is SECRET_KEY itself."""
+    settings.DJANGO_AUTH_RECOVERY_KEY = settings.SECRET_KEY
+    try:
+        keyring()
+    except ImproperlyConfigured as error:
+        below_this_test = error.__traceback__.tb_next
+        report = ExceptionReporter(None, type(error), error, below_this_test)
+        assert settings.SECRET_KEY not in report.get_traceback_html()
+        assert settings.SECRET_KEY not in report.get_traceback_text()
+    else:
+        pytest.fail("the key was taken")

@@ -79,7 +79,8 @@ def test_looking_at_the_login_page_costs_no_query(db, client, statements):
 def test_a_client_in_cooldown_is_answered_before_the_view(
     user, codes, wait, post_code, statements
 ):
-    """R-59: from the cached copy of the wait, so that the database is not asked at all."""
+    """R-59: from the cached copy of the wait; after the first refusal no query is made."""
+    post_code(user.email, codes[0])
     before = RecoveryCodeAudit.objects.count()
     with statements() as queries:
         response = post_code(user.email, codes[0])
@@ -87,6 +88,18 @@ def test_a_client_in_cooldown_is_answered_before_the_view(
     assert queries == []
     assert RecoveryCodeAudit.objects.count() == before
     assert RecoveryCode.objects.usable().count() == 3
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_the_first_refusal_of_each_wait_is_recorded_and_no_other(
+    user, codes, post_code, events, settings, clock, use_cache
+):
+    """R-115, R-122"""
+    settings.DJANGO_AUTH_RECOVERY_CODES_AUTH_RATE_LIMITER_USE_CACHE = use_cache
+    for _ in range(9):
+        post_code(user.email, WRONG_CODE)
+    assert events().count(("login.throttled", "cooldown")) == 1
+    assert events().count(("login.fail", "unknown")) == 5
 
 
 def test_a_refused_flood_reaches_no_row(user, codes, post_code, statements, settings, clock):

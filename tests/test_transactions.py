@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from django.db import IntegrityError, OperationalError, ProgrammingError, transaction
 
-from recovery_backend import transactions
+from recovery_backend import signals, transactions
 from recovery_backend.cooldown import RecoveryCodeCooldown
+from recovery_backend.models import RecoveryCode
 from recovery_backend.transactions import in_transaction
 
 
@@ -91,3 +92,27 @@ class TestInsideTheCallersTransaction:
         with transaction.atomic():
             assert in_transaction(trying) == "done"
         assert RecoveryCodeCooldown.objects.get().key == "try 2"
+
+
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+def test_what_runs_on_commit_has_transactions_of_its_own(make_user, make_codes, try_code):
+    """R-05, R-44: a receiver that replaces used codes does it whole or not at all."""
+    user = make_user()
+    (code,) = make_codes(user, number_of_codes=1)
+    seen = []
+
+    def replace(signal, sender, **payload):
+        def work():
+            seen.append(transaction.get_connection().in_atomic_block)
+
+        in_transaction(work)
+        make_codes(payload["user"], number_of_codes=2)
+
+    signals.code_used.connect(replace)
+    try:
+        assert try_code(user.email, code) == user
+    finally:
+        signals.code_used.disconnect(replace)
+    assert seen == [True]
+    assert RecoveryCode.objects.usable().of_user(user).count() == 2

@@ -92,6 +92,15 @@ class TestSignIn:
         assert response.status_code == 200 and REFUSED in response.text
         assert not is_signed_in(other)
 
+    @pytest.mark.parametrize("target", ["", "no_such_view"])
+    def test_a_redirect_setting_that_names_no_page_keeps_nobody_out(
+        self, user, codes, post_code, client, settings, target
+    ):
+        settings.DJANGO_AUTH_RECOVERY_CODE_REDIRECT_VIEW = target
+        response = post_code(user.email, codes[0])
+        assert (response.status_code, response["Location"]) == (302, "/")
+        assert "_auth_user_id" in client.session
+
     def test_where_to_go_is_a_setting(self, user, codes, post_code, settings):
         settings.DJANGO_AUTH_RECOVERY_CODE_REDIRECT_VIEW = "home"
         assert post_code(user.email, codes[0]).url == "/"

@@ -4,6 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 from django.utils import timezone
 
 from recovery_backend import audit, keys, signals, tasks
@@ -93,10 +94,12 @@ def _end_codes_of(batch: RecoveryCodeBatch, kid: str) -> int:
             )
             audit.record(entry)
             tasks.notify(Notice.CODES_INVALIDATED, entry)
+            transaction.on_commit(
+                lambda: signals.code_invalidated.send_robust(
+                    RecoveryCode, user=batch.user, batch=batch, number_of_codes=ended
+                ),
+                robust=True,
+            )
         return ended
 
-    ended = in_transaction(work)
-    signals.code_invalidated.send_robust(
-        RecoveryCode, user=batch.user, batch=batch, number_of_codes=ended
-    )
-    return ended
+    return in_transaction(work)
