@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.mixins import LoginRequiredMixin
+from django.db import transaction
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
@@ -55,7 +56,9 @@ class LoginView(RecoveryPage, auth_views.LoginView):
     template_name = "recovery_backend/login.html"
     http_method_names = ["get", "post", "head", "options"]  # FormView takes PUT for POST
 
-    # as_view() looks for the mark of LoginRequiredMiddleware on this very method.
+    # Under ATOMIC_REQUESTS the counters would stay locked until the page is rendered, and a later
+    # error would take the charge back. as_view() looks for both marks on this very method.
+    @method_decorator(transaction.non_atomic_requests)
     @method_decorator(login_not_required)
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if conf.LOGIN_MODE == "off":

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.signals import user_login_failed
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 
@@ -776,3 +776,20 @@ class TestDashboard:
         user.email = ""
         user.save()
         assert "owner" in dashboard()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_charge_outlives_the_request_also_under_atomic_requests(
+    make_user, post_code, monkeypatch, client
+):
+    """R-51: an error after the charge does not take it back."""
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("a fault after the charge")
+
+    monkeypatch.setattr("recovery_backend.views.LoginView.render_to_response", broken)
+    client.raise_request_exception = False
+    user = make_user()
+    assert post_code(user.email, WRONG_CODE).status_code == 500
+    assert RecoveryCodeCooldown.objects.filter(failures=1).count() == 2
