@@ -206,11 +206,15 @@ def wait_seconds(email: object, network: str) -> int:
     return row.wait_seconds(timezone.now()) if row else 0
 
 
-def is_first_refusal(email: object, network: str, seconds: int) -> bool:
-    """Whether nobody was refused before during this wait. True once; the cache spares the row."""
+def is_known_refusal(email: object, network: str, seconds: int) -> bool:
+    """Whether the cache remembers a refusal of this wait; from now on it does."""
     pair = pair_key(account_key(email), network)
-    if not cache.add(f"{_cache_key(pair)}:refused", True, timeout=seconds):
-        return False
+    return not cache.add(f"{_cache_key(pair)}:refused", True, timeout=seconds)
+
+
+def is_first_refusal(email: object, network: str) -> bool:
+    """Whether nobody was refused before during this wait. True for one caller."""
+    pair = pair_key(account_key(email), network)
     first = RecoveryCodeCooldown.objects.filter(key=pair, refused=0).update(refused=1)
     return first == 1
 

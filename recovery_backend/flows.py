@@ -50,10 +50,17 @@ def wait_seconds(request: HttpRequest, email: object) -> int:
     if refusal := cooldown.client_refusal(request, client.network):
         return refusal.wait_seconds
     seconds = cooldown.wait_seconds(email, client.network)
-    if seconds and cooldown.is_first_refusal(email, client.network, seconds):
-        audit.record(
-            audit.entry(Event.LOGIN_THROTTLED, client=client, email=email, reason=Reason.COOLDOWN)
-        )
+
+    def work() -> None:
+        if cooldown.is_first_refusal(email, client.network):
+            audit.record(
+                audit.entry(
+                    Event.LOGIN_THROTTLED, client=client, email=email, reason=Reason.COOLDOWN
+                )
+            )
+
+    if seconds and not cooldown.is_known_refusal(email, client.network, seconds):
+        in_transaction(work)
     return seconds
 
 

@@ -159,64 +159,60 @@ class Choice(Setting[str]):
         return " or ".join(f'"{choice}"' for choice in self.choices)
 
 
-def _number_problem(value: Any, minimum: float, maximum: float, types: Any) -> Problem | None:
-    if isinstance(value, bool) or not isinstance(value, types):
-        return Problem("must be a number, not text and not True or False.")
-    if not minimum <= value <= maximum:
-        return Problem(f"must be between {minimum} and {maximum}.")
-    return None
+class Bounded(Setting[Value]):
+    """A number from `minimum` to `maximum`; True and False are no numbers."""
+
+    types: Any = (int,)
+
+    def __init__(
+        self,
+        name: str,
+        default: Value,
+        help: str,
+        *,
+        group: str,
+        minimum: float,
+        maximum: float,
+    ) -> None:
+        super().__init__(name, default, help, group=group)
+        self.minimum = minimum
+        self.maximum = maximum
+
+    def problem(self, value: Any) -> Problem | None:
+        if isinstance(value, bool) or not isinstance(value, self.types):
+            return Problem("must be a number, not text and not True or False.")
+        if not self.minimum <= value <= self.maximum:
+            return Problem(f"must be between {self.minimum} and {self.maximum}.")
+        return None
+
+    @property
+    def bounds(self) -> str:
+        return f"{self.minimum} to {self.maximum}"
 
 
-class Whole(Setting[int]):
+class Whole(Bounded[int]):
     kind = "whole number"
 
-    def __init__(
-        self, name: str, default: int, help: str, *, group: str, minimum: int, maximum: int
-    ) -> None:
-        super().__init__(name, default, help, group=group)
-        self.minimum = minimum
-        self.maximum = maximum
 
-    def problem(self, value: Any) -> Problem | None:
-        return _number_problem(value, self.minimum, self.maximum, int)
-
-    @property
-    def bounds(self) -> str:
-        return f"{self.minimum} to {self.maximum}"
-
-
-class Number(Setting[float]):
+class Number(Bounded[float]):
     kind = "number"
-
-    def __init__(
-        self, name: str, default: float, help: str, *, group: str, minimum: float, maximum: float
-    ) -> None:
-        super().__init__(name, default, help, group=group)
-        self.minimum = minimum
-        self.maximum = maximum
-
-    def problem(self, value: Any) -> Problem | None:
-        return _number_problem(value, self.minimum, self.maximum, (int, float))
-
-    @property
-    def bounds(self) -> str:
-        return f"{self.minimum} to {self.maximum}"
+    types = (int, float)
 
 
-class OptionalWhole(Setting[int | None]):
+class OptionalWhole(Bounded[int | None]):
     kind = "whole number or None"
 
-    def __init__(self, name: str, help: str, *, group: str, minimum: int, maximum: int) -> None:
-        super().__init__(name, None, help, group=group)
-        self.minimum = minimum
-        self.maximum = maximum
+    def __init__(
+        self, name: str, help: str, *, group: str, minimum: float, maximum: float
+    ) -> None:
+        super().__init__(name, None, help, group=group, minimum=minimum, maximum=maximum)
 
     def problem(self, value: Any) -> Problem | None:
-        return None if value is None else _number_problem(value, self.minimum, self.maximum, int)
+        return None if value is None else super().problem(value)
 
     @property
     def bounds(self) -> str:
-        return f"None, or {self.minimum} to {self.maximum}"
+        return f"None, or {super().bounds}"
 
 
 class OptionalFlag(Setting[bool | None]):
