@@ -98,18 +98,26 @@ class Address(Text):
 
 
 class FileName(Text):
+    """A name without folder and ending. Others are read as the nearest plain one (R-77)."""
+
     kind = "file name"
-    pattern = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+    bounds = "letters, digits, '.', '_' and '-', 64 at most, not starting with a dot"
+    # Names of devices on Windows, whatever their ending.
+    reserved = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
     def problem(self, value: Any) -> Problem | None:
-        if problem := super().problem(value):
-            return problem
-        if not self.pattern.fullmatch(value):
-            return Problem(
-                "must be a plain file name: letters, digits, '.', '_' and '-' only, "
-                "64 at most, not starting with a dot."
-            )
-        return None
+        if not isinstance(value, str):
+            return Problem("must be text.")
+        plain = self.read(value)
+        if plain == value:
+            return None
+        text = f'is not a plain file name ({self.bounds}); it is read as "{plain}".'
+        return Problem(text, is_fatal=False)
+
+    def read(self, value: Any) -> str:
+        last_part = re.split(r"[/\\]", value)[-1]
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", last_part).lstrip(".")[:64].rstrip(".")
+        return self.default if not plain or self.reserved.fullmatch(plain) else plain
 
 
 class Rate(Text):

@@ -25,7 +25,7 @@ WRONG = {
         "a@example.com, b@example.com",
         "a@example.com\nBcc: b@c.d",
     ],
-    rooms.FileName: [None, "", "../codes", "a/b", "a\\b", ".codes", "a b", "x" * 65, "codes\n"],
+    rooms.FileName: [None, 5, True, b"codes"],
     rooms.Rate: [None, 60, "60", "0/m", "60/x", "60/m\n", "-1/m", "60 / m"],
     rooms.Flag: [None, "True", "yes", 1.0, []],
     rooms.Choice: [None, "", "everything", 1, True, ["off"], {}],
@@ -176,3 +176,30 @@ def test_secret_key_is_no_key(settings):
     assert "SECRET_KEY" in key_problem(settings.SECRET_KEY).text
     settings.SECRET_KEY_FALLBACKS = [generate_key()]
     assert "SECRET_KEY" in key_problem(settings.SECRET_KEY_FALLBACKS[0]).text
+
+
+@pytest.mark.parametrize(
+    ("configured", "expected"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("a/b", "b"),
+        ("C:\\codes\\mine", "mine"),
+        (".codes", "codes"),
+        ("my codes", "my_codes"),
+        ('a"; filename="b', "a_filename_b"),
+        ("codes\r\nSet-Cookie: a=b", "codes_Set-Cookie_a_b"),
+        ("x" * 65, "x" * 64),
+        ("naïve", "na_ve"),
+        ("con", "recovery_codes"),
+        ("NUL.txt", "recovery_codes"),
+        ("...", "recovery_codes"),
+        ("", "recovery_codes"),
+        ("my-codes_2.backup", "my-codes_2.backup"),
+    ],
+)
+def test_a_file_name_is_read_as_a_plain_one(settings, configured, expected):
+    """R-77: the header of a download holds nothing else, whatever the setting says."""
+    settings.DJANGO_AUTH_RECOVERY_CODES_DEFAULT_FILE_NAME = configured
+    assert conf.DEFAULT_FILE_NAME == expected
+    row = ROWS["DJANGO_AUTH_RECOVERY_CODES_DEFAULT_FILE_NAME"]
+    assert (row.problem(configured) is None) == (configured == expected)
