@@ -1,22 +1,33 @@
-"""Messages to owners: what happened to their account, and what to do about it (R-40)."""
+"""Messages to owners: what happened to their account (R-40), and their codes, once (R-81)."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
+from django.views.decorators.debug import sensitive_variables
 
-from recovery_backend.addresses import canonical_email
-from recovery_backend.audit import RecoveryCodeAudit, logger
-from recovery_backend.clients import masked_network
+from recovery_backend.addresses import canonical_email, email_of
+from recovery_backend.audit import Event, RecoveryCodeAudit, logger
+from recovery_backend.clients import masked_network, printable
 from recovery_backend.conf import conf
-from recovery_backend.models import RecoveryCode, email_of
+from recovery_backend.exceptions import NoAddress
+from recovery_backend.models import RecoveryCode
+
+if TYPE_CHECKING:
+    from recovery_backend.exports import CodeSheet
+
+# No comma, bracket, quote or colon, which could make two recipients of one row, and no "=?",
+# which mail libraries decode into another address (R-82).
+PLAIN_ADDRESS = re.compile(r"""(?!.*=\?)[^\s@,;:<>()\[\]\\"]+@[^\s@,;:<>()\[\]\\"]+""")
+MAX_NAME_LENGTH = 254
 
 
 class Notice(StrEnum):
@@ -25,7 +36,11 @@ class Notice(StrEnum):
     CODE_USED = "code_used"
     FAILED_ATTEMPTS = "failed_attempts"
     SIGN_IN_CLOSED = "sign_in_closed"
+    CODES_GENERATED = "codes_generated"
+    CODES_DOWNLOADED = "codes_downloaded"
+    CODES_EMAILED = "codes_emailed"
     CODES_INVALIDATED = "codes_invalidated"
+    CODES_DELETED = "codes_deleted"
 
 
 def site_name() -> str:
@@ -42,6 +57,13 @@ def site_name() -> str:
     return ""
 
 
+def address_of(user: AbstractBaseUser) -> str:
+    """The one plain address in this user row; "" when there is none, or more than one (R-82)."""
+    address = email_of(user).strip()
+    is_plain = canonical_email(address) and PLAIN_ADDRESS.fullmatch(address)
+    return address if is_plain else ""
+
+
 def send(notice: Notice, row: RecoveryCodeAudit) -> bool:
     """Send the notice about an audit row to its owner's own address. False without an address.
 
@@ -49,39 +71,69 @@ def send(notice: Notice, row: RecoveryCodeAudit) -> bool:
     mail backend raises.
     """
     user = row.user
-    address = email_of(user) if user else ""
-    if user is None or not _is_single(address):
+    address = address_of(user) if user else ""
+    if user is None or not address:
         return False
-    context = _context(user, row)
-    subject = render_to_string(f"recovery_backend/email/{notice}_subject.txt", context)
-    message = EmailMultiAlternatives(
-        subject=" ".join(subject.split()),
-        body=render_to_string(f"recovery_backend/email/{notice}.txt", context),
-        to=[address],
-        headers={"Auto-Submitted": "auto-generated"},
-    )
-    message.attach_alternative(
-        render_to_string(f"recovery_backend/email/{notice}.html", context), "text/html"
-    )
-    message.send()
+    _deliver(notice, _about_event(user, row), address)
     if conf.EMAIL_SENDER_LOGGING:
         logger.info("notice %s sent user=%s audit=%s", notice, row.user_id, row.pk)
     return True
 
 
-def _context(user: AbstractBaseUser, row: RecoveryCodeAudit) -> dict[str, Any]:
+@sensitive_variables()
+def send_codes(user: AbstractBaseUser, sheet: CodeSheet) -> None:
+    """Send the codes to the user's own address (R-81).
+
+    Raises `NoAddress` without one, and what the mail backend raises.
+    """
+    address = address_of(user)
+    if not address:
+        raise NoAddress
+    _deliver("codes", _about_codes(sheet), address)
+    if conf.EMAIL_SENDER_LOGGING:
+        logger.info("codes sent user=%s", user.pk)
+
+
+@sensitive_variables()
+def _deliver(name: str, context: dict[str, Any], address: str) -> None:
+    """Send the message of that name: a subject, a text and an HTML template."""
+    templates = f"recovery_backend/email/{name}"
+    subject = render_to_string(f"{templates}_subject.txt", context)
+    message = EmailMultiAlternatives(
+        subject=" ".join(subject.split()),
+        body=render_to_string(f"{templates}.txt", context),
+        to=[address],
+        headers={"Auto-Submitted": "auto-generated"},
+    )
+    message.attach_alternative(render_to_string(f"{templates}.html", context), "text/html")
+    message.send()
+
+
+def _about_event(user: AbstractBaseUser, row: RecoveryCodeAudit) -> dict[str, Any]:
     return {
-        "site_name": site_name(),
+        "site_name": _one_line(site_name()),
         "account": email_of(user),
         "at": row.at,
         "at_utc": row.at.astimezone(UTC),
         "network": masked_network(row.address or ""),
         "codes_left": RecoveryCode.objects.usable().of_user(user).count(),
         "low": conf.LOW_CODES_WARNING,
+        "is_all": row.event == Event.BATCH_DELETED,
         **row.data,
     }
 
 
-def _is_single(address: str) -> bool:
-    # "a@x, b@y" in a user row would become a header with two recipients (R-82).
-    return bool(canonical_email(address)) and not set(address) & set(",;<>\r\n")
+@sensitive_variables()
+def _about_codes(sheet: CodeSheet) -> dict[str, Any]:
+    return {
+        "site_name": _one_line(sheet.site_name),
+        "account": _one_line(sheet.account),
+        "issued_at": sheet.issued_at,
+        "expires_at": sheet.expires_at,
+        "codes": sheet.codes,
+    }
+
+
+def _one_line(text: str) -> str:
+    # A line break in a name could forge a line of the message, or a header.
+    return " ".join(printable(text, MAX_NAME_LENGTH).split())

@@ -29,3 +29,27 @@ class AlreadyDelivered(RecoveryCodeError):
 
 class NoActiveBatch(RecoveryCodeError):
     """Raised when a user has no active batch to work on."""
+
+
+class NoAddress(RecoveryCodeError):
+    """Raised when an account has no address that codes could be sent to."""
+
+
+class EmailTurnedOff(RecoveryCodeError):
+    """Raised when codes should be e-mailed and the site does not do that (EMAIL_CODES)."""
+
+
+class CodeRefused(RecoveryCodeError):
+    """Raised for a code that cannot be tested or retired: it is not an unused one of this user."""
+
+
+class WouldReplace(RecoveryCodeError):
+    """Raised when generating would end active codes and nobody confirmed that."""
+
+
+class SignInTooOld(RecoveryCodeError):
+    """Raised when a change asks for a sign-in that is not older than REAUTH_MAX_AGE."""
+
+
+class NotTheirs(RecoveryCodeError):
+    """Raised for an object that does not exist or belongs to somebody else: which, is not told."""

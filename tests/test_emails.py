@@ -1,18 +1,61 @@
-"""R-40, R-82, R-83: what owners are told, and that telling them never stops anything."""
+"""R-40, R-81 to R-83: what owners are told and sent, and that telling them never stops anything."""
 
 from __future__ import annotations
+
+import email
+from datetime import UTC, datetime, timedelta, timezone
+from email import policy
+from html.parser import HTMLParser
 
 import django
 import pytest
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
+from django.utils.timezone import override
+from django.views.debug import ExceptionReporter
 from django_q.models import OrmQ
 
 from recovery_backend import audit, emails, tasks
+from recovery_backend import codes as code_room
 from recovery_backend.audit import Event, RecoveryCodeAudit
+from recovery_backend.codes import canonicalise
 from recovery_backend.emails import Notice
+from recovery_backend.exceptions import NoAddress
+from recovery_backend.exports import CodeSheet
 from recovery_backend.models import RecoveryCode
 from tests.conftest import WRONG_CODE
+
+NOT_ONE_ADDRESS = [
+    "",
+    " ",
+    "nobody",
+    "a@example.com, b@example.com",
+    "a@example.com;b@example.com",
+    "a@example.com b@example.com",
+    "a@example.com (b@example.com)",
+    "a@b@example.com",
+    "a@example.com\r\nBcc: b@example.com",
+    "a@example.com\nSubject: x",
+    "Name <a@example.com>",
+    '"Name" a@example.com',
+    '"a,b"@example.com',
+    "friends:a@example.com",
+    "a@example.com>",
+    "a\x00@example.com",
+    "a@example.com\u2028b@example.com",
+    "=?utf-8?q?b=40example.com=2C?=@example.com",
+]
+LINKS = ("href", "http", "www.", "src=", "url(", "<img", "<script", "<link")
+HOSTILE_NAMES = [
+    "<script>alert(1)</script>",
+    "\"'>&<b>",
+    "A & B",
+    "%s {} {{ codes }}",
+    "\u202eelpmaxE",
+    "Example\r\nBcc: b@example.com\r\n\r\n1. forged",
+    "Пример",
+    "😀" * 300,
+]
 
 
 class BrokenMail(BaseEmailBackend):
@@ -27,13 +70,16 @@ def at_once(settings):
     settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = False
 
 
-@pytest.fixture
-def broken_mail(settings):
-    backend = "tests.test_emails.BrokenMail"
+def use_mail_backend(settings, backend):
     if django.VERSION >= (6, 1):
         settings.MAILERS = {"default": {"BACKEND": backend}}
     else:
         settings.EMAIL_BACKEND = backend
+
+
+@pytest.fixture
+def broken_mail(settings):
+    use_mail_backend(settings, "tests.test_emails.BrokenMail")
 
 
 @pytest.fixture
@@ -63,6 +109,30 @@ def notice_row(user):
 def bodies(message):
     [alternative] = message.alternatives
     return [message.body, alternative[0]]
+
+
+class Page(HTMLParser):
+    """What a person reads of an HTML text, its elements, and what stands in its <code> elements."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.text, self.tags, self.codes = "", [], []
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_data(self, data):
+        self.text += data
+        if self.tags and self.tags[-1] == "code" and data.strip():
+            self.codes.append(data)
+
+
+def as_read(message):
+    """The text part, and the words of the HTML part, as a mail program shows them."""
+    text, html = bodies(message)
+    return [text, " ".join(Page(html).text.split())]
 
 
 class TestNotice:
@@ -97,7 +167,7 @@ class TestNotice:
         source = str(mail.outbox[0].message())
         for code in plain_codes:
             assert code not in source and code[:6] not in source
-        for part in ("href", "http://", "https://", "www.", "<img", "<script"):
+        for part in LINKS:
             assert part not in "".join(bodies(mail.outbox[0]))
 
     def test_the_last_code_is_said_to_be_the_last(
@@ -121,16 +191,33 @@ class TestNotice:
             (Notice.CODE_USED, {}, "A recovery code was used to sign in"),
             (Notice.FAILED_ATTEMPTS, {"failures": 100}, "Failed tries to sign in to your account"),
             (Notice.SIGN_IN_CLOSED, {"failures": 7}, "Signing in with recovery codes is closed"),
-            (Notice.CODES_INVALIDATED, {"number_of_codes": 3}, ""),
+            (
+                Notice.CODES_GENERATED,
+                {"number_of_codes": 10, "is_replacement": True},
+                "New recovery",
+            ),
+            (Notice.CODES_DOWNLOADED, {"format": "PDF"}, "Your recovery codes were downloaded"),
+            (Notice.CODES_EMAILED, {}, "Your recovery codes were sent by e-mail"),
+            (
+                Notice.CODES_INVALIDATED,
+                {"number_of_codes": 3},
+                "Recovery codes of yours no longer",
+            ),
+            (Notice.CODES_DELETED, {"number_of_codes": 3}, "Recovery codes of yours were deleted"),
         ],
     )
     def test_every_notice_can_be_sent(self, user, codes, notice_row, notice, data, subject):
+        """R-40, R-95: to its owner, with its data, without a link."""
         assert emails.send(notice, notice_row(**data)) is True
         [message] = mail.outbox
         assert subject in message.subject and message.subject
         assert "\n" not in message.subject
-        for number in data.values():
-            assert all(str(number) in body for body in bodies(message))
+        for value in data.values():
+            if value is not True:
+                assert all(str(value) in body for body in as_read(message))
+        for body in bodies(message):
+            assert user.email in body
+            assert not any(link in body for link in LINKS)
 
     @pytest.mark.parametrize("name", ["Example", "A & B", "<b>Bold</b>", "%s {}"])
     def test_the_sites_name_is_in_subject_and_text(self, notice_row, settings, name):
@@ -142,6 +229,101 @@ class TestNotice:
         text, html = bodies(message)
         assert name in text
         assert "<b>Bold" not in html
+
+    @pytest.mark.parametrize(
+        ("notice", "data", "said", "not_said"),
+        [
+            (
+                Notice.CODES_GENERATED,
+                {"number_of_codes": 1, "is_replacement": False},
+                "1 new recovery code was generated for your account.",
+                "no longer work",
+            ),
+            (
+                Notice.CODES_GENERATED,
+                {"number_of_codes": 10, "is_replacement": True},
+                "10 new recovery codes were generated for your account. "
+                "The codes that you had before no longer work.",
+                "You need not do anything else",
+            ),
+            (Notice.CODES_DOWNLOADED, {"format": "csv"}, "as a file (CSV).", "csv"),
+            (Notice.CODES_DOWNLOADED, {"format": "<b>"}, "as a file (<B>).", "&lt;"),
+            (Notice.CODES_EMAILED, {}, "delete the message with the codes", "http"),
+            (
+                Notice.CODES_INVALIDATED,
+                {"number_of_codes": 1},
+                "1 recovery code of your account was taken out of service. It cannot",
+                "codes of your account were",
+            ),
+            (
+                Notice.CODES_DELETED,
+                {"number_of_codes": 1},
+                "1 recovery code of your account was deleted. It cannot",
+                "All",
+            ),
+            (
+                Notice.CODES_DELETED,
+                {"number_of_codes": 2},
+                "2 recovery codes of your account were deleted. They cannot",
+                "All",
+            ),
+        ],
+    )
+    def test_text_and_html_say_the_same_and_count_right(
+        self, notice_row, notice, data, said, not_said
+    ):
+        emails.send(notice, notice_row(**data))
+        for body in as_read(mail.outbox[0]):
+            assert said in body
+            assert not_said not in body
+
+    @pytest.mark.parametrize(
+        ("event", "number_of_codes", "subject", "said"),
+        [
+            (
+                Event.CODE_DELETED,
+                1,
+                "A recovery code of yours was deleted",
+                "1 recovery code of your account was deleted.",
+            ),
+            (
+                Event.BATCH_DELETED,
+                1,
+                "All your recovery codes were deleted",
+                "All recovery codes of your account were deleted: 1 code. It cannot",
+            ),
+            (
+                Event.BATCH_DELETED,
+                7,
+                "All your recovery codes were deleted",
+                "All recovery codes of your account were deleted: 7 codes. They cannot",
+            ),
+        ],
+    )
+    def test_a_deletion_says_whether_one_or_all_codes_are_gone(
+        self, notice_row, event, number_of_codes, subject, said
+    ):
+        emails.send(Notice.CODES_DELETED, notice_row(event, number_of_codes=number_of_codes))
+        [message] = mail.outbox
+        assert message.subject == subject
+        for body in as_read(message):
+            assert said in body
+            assert ("cross it off" in body) is (event == Event.CODE_DELETED)
+
+    @pytest.mark.parametrize("notice", Notice)
+    @pytest.mark.parametrize("name", HOSTILE_NAMES)
+    def test_no_name_can_forge_a_line_or_an_element(self, notice_row, monkeypatch, notice, name):
+        """R-82, R-99: a name from the sites framework may be any text."""
+        row = notice_row(number_of_codes=2, failures=2, format="txt", is_replacement=True)
+        emails.send(notice, row)
+        monkeypatch.setattr(emails, "site_name", lambda: name)
+        emails.send(notice, row)
+        plain, named = mail.outbox
+        assert len(plain.body.splitlines()) == len(named.body.splitlines())
+        tags, named_tags = (Page(bodies(message)[1]).tags for message in mail.outbox)
+        assert named_tags == [*tags[: tags.index("h1")], "p", *tags[tags.index("h1") :]]
+        assert "\u202e" not in "".join([named.subject, *bodies(named)])
+        assert named.message()["Bcc"] is None
 
     def test_without_a_name_the_one_of_the_sites_framework_is_used(self, db, settings):
         assert emails.site_name() == ""
@@ -162,20 +344,7 @@ class TestNotice:
 class TestRecipient:
     """R-82"""
 
-    @pytest.mark.parametrize(
-        "address",
-        [
-            "",
-            "a@example.com, b@example.com",
-            "a@example.com;b@example.com",
-            "a@example.com\r\nBcc: b@example.com",
-            "a@example.com\nSubject: x",
-            "Name <a@example.com>",
-            "a@example.com>",
-            "a\x00@example.com",
-            " ",
-        ],
-    )
+    @pytest.mark.parametrize("address", NOT_ONE_ADDRESS)
     def test_an_address_that_is_not_one_address_gets_nothing(self, user, notice_row, address):
         user.email = address
         user.save()
@@ -253,7 +422,7 @@ class TestDelivery:
         use_code()
         assert RecoveryCode.objects.filter(status="used").count() == 1
         assert ("login.success", "") in events()
-        assert "not sent" in caplog.text and "ConnectionRefusedError" in caplog.text
+        assert "ConnectionRefusedError" in caplog.text
         assert user.email not in caplog.text
 
     def test_a_mail_failure_does_not_keep_anybody_out(
@@ -292,3 +461,191 @@ class TestDelivery:
         emails.send(Notice.CODE_USED, notice_row())
         assert ("notice code_used sent" in caplog.text) is is_logged
         assert user.email not in caplog.text
+
+
+class RudeMail(BaseEmailBackend):
+    """A mail server that is down, behind a library that keeps the message in its variables."""
+
+    def send_messages(self, messages):
+        source = [message.message().as_string() for message in messages]
+        raise ConnectionRefusedError(f"{len(source)} not sent")
+
+
+def break_template(settings, name):
+    """A project's own version of the template, which fails when it is rendered."""
+    own = ("django.template.loaders.locmem.Loader", {name: "{% include codes.no_such_part %}"})
+    packaged = "django.template.loaders.app_directories.Loader"
+    [engine] = settings.TEMPLATES
+    options = {**engine["OPTIONS"], "loaders": [own, packaged]}
+    settings.TEMPLATES = [{**engine, "APP_DIRS": False, "OPTIONS": options}]
+
+
+@pytest.fixture
+def make_sheet():
+    def make(number_of_codes=10, **fields):
+        return CodeSheet(
+            codes=tuple(code_room.generate() for _ in range(number_of_codes)),
+            site_name=fields.pop("site_name", "Example"),
+            account=fields.pop("account", "owner@example.com"),
+            issued_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+            expires_at=fields.pop("expires_at", None),
+        )
+
+    return make
+
+
+def delivered():
+    """The last message as it travels, read again with the standard library: it and its parts."""
+    parsed = email.message_from_bytes(mail.outbox[-1].message().as_bytes(), policy=policy.default)
+    text, html = (
+        parsed.get_body([kind]).get_content().replace("\r\n", "\n") for kind in ("plain", "html")
+    )
+    return parsed, text, html
+
+
+class TestCodes:
+    @pytest.mark.parametrize("number_of_codes", [1, 10, 100])
+    @pytest.mark.parametrize("name", ["", "Example", "Пример", "=3D=\n", "😀" * 254])
+    def test_codes_arrive_exactly_as_they_are(self, user, make_sheet, number_of_codes, name):
+        """R-81: in both parts, each on a line of its own, whatever encoding the message travels in."""
+        sheet = make_sheet(number_of_codes, site_name=name)
+        emails.send_codes(user, sheet)
+        _, text, html = delivered()
+        lines = [line for line in text.splitlines() if line[-41:] in sheet.codes]
+        assert [line.split() for line in lines] == [
+            [f"{number}.", code] for number, code in enumerate(sheet.codes, start=1)
+        ]
+        assert tuple(Page(html).codes) == sheet.codes
+
+    def test_a_line_can_be_pasted_whole_where_a_code_is_asked_for(self, user, make_sheet):
+        sheet = make_sheet(100)
+        emails.send_codes(user, sheet)
+        lines = [line for line in delivered()[1].splitlines() if line[-41:] in sheet.codes]
+        assert [canonicalise(line) for line in lines] == [canonicalise(c) for c in sheet.codes]
+
+    def test_one_message_goes_to_the_owner_alone_and_no_header_holds_a_code(
+        self, user, make_sheet
+    ):
+        """R-81, R-82"""
+        sheet = make_sheet(account="other@example.com")
+        emails.send_codes(user, sheet)
+        [message] = mail.outbox
+        assert message.to == message.recipients() == [user.email]
+        assert (message.cc, message.bcc, message.reply_to) == ([], [], [])
+        assert message.extra_headers == {"Auto-Submitted": "auto-generated"}
+        assert message.subject == "[Example] Your recovery codes"
+        parsed, _, _ = delivered()
+        headers = [header for part in parsed.walk() for header in part.items()]
+        assert ("Auto-Submitted", "auto-generated") in headers
+        for code in sheet.codes:
+            assert code not in repr(headers) and code[:6] not in repr(headers)
+
+    def test_it_says_what_to_do_and_what_it_is_worth(self, user, make_sheet):
+        """R-81, R-95"""
+        emails.send_codes(user, make_sheet())
+        for body in as_read(mail.outbox[0]):
+            for said in (
+                "Example",
+                "owner@example.com",
+                "2026-01-02 03:04 UTC",
+                "no end date",
+                "Each code works once.",
+                "Print the codes, or copy them into a password manager.",
+                "delete this message",
+                "Whoever can read this mailbox could sign in with these codes",
+                "If you did not ask for this:",
+                "Generate new recovery codes.",
+                "Change your password.",
+            ):
+                assert said in body
+        for body in bodies(mail.outbox[0]):
+            assert not any(link in body for link in LINKS)
+
+    def test_times_are_given_in_utc_wherever_the_site_is(self, user, make_sheet):
+        tokyo = timezone(timedelta(hours=9))
+        with override(tokyo):
+            emails.send_codes(
+                user, make_sheet(expires_at=datetime(2026, 3, 1, 0, 30, tzinfo=tokyo))
+            )
+        for body in as_read(mail.outbox[0]):
+            assert "2026-01-02 03:04 UTC" in body
+            assert "2026-02-28 15:30 UTC" in body
+            assert "no end date" not in body
+
+    @pytest.mark.parametrize("name", HOSTILE_NAMES)
+    def test_no_name_can_forge_a_line_or_an_element(self, user, make_sheet, name):
+        """R-82, R-99"""
+        emails.send_codes(user, make_sheet())
+        emails.send_codes(user, make_sheet(site_name=name, account=name))
+        plain, named = mail.outbox
+        assert len(plain.body.splitlines()) == len(named.body.splitlines())
+        assert Page(bodies(plain)[1]).tags == Page(bodies(named)[1]).tags
+        assert "\u202e" not in "".join([named.subject, *bodies(named)])
+        parsed, _, _ = delivered()
+        assert parsed["Bcc"] is None
+        assert named.recipients() == [user.email]
+
+    def test_names_are_readable_in_both_parts(self, user, make_sheet):
+        """R-99: escaped where it is HTML, and only there."""
+        emails.send_codes(user, make_sheet(site_name="<A> & 'B'", account='"c" <d@x>'))
+        for body in as_read(mail.outbox[0]):
+            assert "<A> & 'B'" in body
+            assert '"c" <d@x>' in body
+
+    @pytest.mark.parametrize("address", NOT_ONE_ADDRESS)
+    def test_an_address_that_is_not_one_address_gets_no_codes(self, user, make_sheet, address):
+        """R-82"""
+        user.email = address
+        with pytest.raises(NoAddress) as raised:
+            emails.send_codes(user, make_sheet())
+        assert mail.outbox == []
+        assert emails.address_of(user) == ""
+        assert str(raised.value) == ""
+
+    @pytest.mark.parametrize(
+        "address",
+        ["a@example.com", "Ada.O'Hara+x@sub.example.com", "a_b%c=d@example.com", "ü@exämple.de"],
+    )
+    def test_an_ordinary_address_is_taken_as_it_is(self, user, address):
+        user.email = f" {address} "
+        assert emails.address_of(user) == address
+
+    @pytest.mark.parametrize("is_logged", [True, False])
+    def test_the_log_names_the_owner_and_no_code(
+        self, user, make_sheet, settings, caplog, is_logged
+    ):
+        """R-119"""
+        settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_SENDER_LOGGING = is_logged
+        caplog.set_level("DEBUG")
+        sheet = make_sheet()
+        emails.send_codes(user, sheet)
+        assert (f"codes sent user={user.pk}" in caplog.text) is is_logged
+        assert user.email not in caplog.text
+        assert not any(code in caplog.text for code in sheet.codes)
+
+    def test_a_mail_server_that_is_down_is_the_callers_to_know(
+        self, user, make_sheet, broken_mail
+    ):
+        with pytest.raises(ConnectionRefusedError):
+            emails.send_codes(user, make_sheet())
+
+    @pytest.mark.parametrize("fault", ["server", "template", "address"])
+    def test_the_report_of_a_fault_shows_no_code(self, user, make_sheet, settings, fault):
+        """R-84, R-85: with the variables of every function down to the mail library."""
+        sheet = make_sheet()
+        if fault == "server":
+            use_mail_backend(settings, "tests.test_emails.RudeMail")
+        elif fault == "template":
+            break_template(settings, "recovery_backend/email/codes.html")
+        else:
+            user.email = ""
+        with pytest.raises(Exception) as raised:  # noqa: B017
+            emails.send_codes(user, sheet)
+        below_this_test = raised.value.__traceback__.tb_next  # whose own `sheet` holds the codes
+        reporter = ExceptionReporter(None, raised.type, raised.value, below_this_test)
+        report = reporter.get_traceback_html() + reporter.get_traceback_text()
+        assert {"server": "send_messages", "template": "no_such_part", "address": "NoAddress"}[
+            fault
+        ] in report
+        for code in sheet.codes:
+            assert code[:6] not in report and code[-6:] not in report

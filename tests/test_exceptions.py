@@ -9,6 +9,7 @@ from recovery_backend.exceptions import (
     AlreadyDelivered,
     CooldownActive,
     NoActiveBatch,
+    NoAddress,
     PlaintextGone,
     RecoveryCodeError,
 )
@@ -26,7 +27,9 @@ def test_a_second_delivery_says_what_the_first_was():
     assert "download" in str(error)
 
 
-@pytest.mark.parametrize("kind", [CooldownActive, AlreadyDelivered, NoActiveBatch, PlaintextGone])
+@pytest.mark.parametrize(
+    "kind", [CooldownActive, AlreadyDelivered, NoActiveBatch, NoAddress, PlaintextGone]
+)
 def test_all_refusals_have_one_base_that_is_no_misconfiguration(kind):
     assert issubclass(kind, RecoveryCodeError)
     assert not issubclass(kind, ImproperlyConfigured)
