@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from django.contrib.auth import authenticate
 from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.http import HttpRequest
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
+from django.urls import reverse
+from django.utils import timezone
 
 from benchmarks import database
 from benchmarks.database import CODES_IN_BATCH, Owner
-from recovery_backend import codes, tasks
+from recovery_backend import codes, exports, tasks
 from recovery_backend.emails import Notice
+from recovery_backend.exports import CodeSheet
 from recovery_backend.models import RecoveryCodeAudit, RecoveryCodeBatch
 
 # Says whether what it did ended as it should.
@@ -45,6 +49,9 @@ def all_cases(known: dict[str, list[Owner]]) -> list[Case]:
     new = iter(database.make_users("new", len(known["large"])))
     audit = RecoveryCodeAudit.objects.all()[0]
     password = make_password("correct horse battery staple")
+    regular = next(new)
+    for _batch in range(20):
+        RecoveryCodeBatch.create_recovery_batch(regular, number_of_codes=CODES_IN_BATCH)
     return [
         Case("hash", lambda: lambda: not check_password("wrong horse", password), repeats=1),
         Case("wrong", lambda: attempt(*stranger())),
@@ -57,6 +64,10 @@ def all_cases(known: dict[str, list[Owner]]) -> list[Case]:
         Case("last", lambda: attempt(*owner(large, CODES_IN_BATCH - 1))),
         Case("queue", lambda: notify(audit)),
         Case("generate", lambda: generate(next(new))),
+        Case("generate page", lambda: generate_page(next(new))),
+        Case("page", lambda: dashboard(regular), repeats=1),
+        Case("page, cached", lambda: dashboard_again(regular), repeats=1),
+        Case("pdf", lambda: paper(regular)),
         Case("replace", lambda: generate(database.issue(next(new))[0])),
     ]
 
@@ -107,6 +118,42 @@ def generate(user: User) -> Timed:
         return len(plain_codes) == CODES_IN_BATCH
 
     return create
+
+
+def generate_page(user: User) -> Timed:
+    """The whole answer to the button "Generate": from request to redirect."""
+    client = Client()
+    client.force_login(user)
+
+    def press() -> bool:
+        return client.post(reverse("recovery_generate")).status_code == 302
+
+    return press
+
+
+def dashboard(user: User) -> Timed:
+    """The whole dashboard, of a user with twenty batches."""
+    client = Client()
+    client.force_login(user)
+    cache.clear()
+    return lambda: client.get(reverse("recovery_dashboard")).status_code == 200
+
+
+def dashboard_again(user: User) -> Timed:
+    load = dashboard(user)
+    load()
+    return load
+
+
+def paper(user: User) -> Timed:
+    sheet = CodeSheet(
+        codes=tuple(codes.generate() for _number in range(CODES_IN_BATCH)),
+        site_name="Example",
+        account=user.email,
+        issued_at=timezone.now(),
+        expires_at=None,
+    )
+    return lambda: exports.render("pdf", sheet).content.startswith(b"%PDF")
 
 
 def post() -> HttpRequest:

@@ -39,7 +39,7 @@ class Row:
 
     def markdown(self) -> str:
         verdict = ("met" if self.is_met else "**missed**") if self.target is not None else ""
-        digits = 4 if self.unit else 2
+        digits = 4 if self.unit == " H" else 2
         cells = (
             self.what,
             "" if self.target is None else f"≤ {self.target:g}{self.unit}",
@@ -72,6 +72,10 @@ def rows(results: dict[str, Result]) -> list[Row]:
         in_hashes("… in both: owner's notice to the queue", "queue"),
         in_hashes("Generate 10 codes", "generate", 0.02, 6),
         in_hashes("Generate 10 codes in place of others", "replace", 0.02, 6),
+        in_hashes("Generate on the page, to the first byte", "generate page", 0.05),
+        in_hashes("Dashboard of 20 batches", "page", most=6),
+        in_hashes("Dashboard of 20 batches, cached", "page, cached", most=3),
+        Row("PDF of ten codes", results["pdf"].seconds * 1000, 20, " ms"),
         Row("Last code of a batch / first", last, 1.1),
         Row("Sign-in, 1,000,000 codes / 10,000", max(large, 1 / large), 1.3),
     ]

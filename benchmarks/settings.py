@@ -25,7 +25,9 @@ USE_TZ = True
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.messages",
     "django.contrib.sessions",
+    "django.contrib.staticfiles",
     "recovery_backend",
     "django_q",
 ]
@@ -34,10 +36,31 @@ AUTHENTICATION_BACKENDS = [
     "recovery_backend.backends.RecoveryCodeBackend",
 ]
 MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
     "recovery_backend.middleware.RecoveryCodeMiddleware",
 ]
+ROOT_URLCONF = "recovery_backend.urls"
+STATIC_URL = "/static/"
+ALLOWED_HOSTS = ["testserver"]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+# The cache is memory, which costs next to nothing: what is measured is the page.
 Q_CLUSTER = {"name": "benchmark", "orm": "default", "timeout": 30, "retry": 60}
 # Lines are formatted and written, as in production, but not shown.
 LOGGING = {

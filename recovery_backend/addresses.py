@@ -6,6 +6,8 @@ import hmac
 import string
 import unicodedata
 
+from django.contrib.auth.base_user import AbstractBaseUser
+
 # RFC 5321 allows 254 characters; anything longer is nobody's address.
 MAX_LENGTH = 254
 _ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
@@ -33,3 +35,8 @@ def is_same_email(left: object, right: object) -> bool:
         canonical_email(value).encode("utf-8", "surrogatepass") for value in (left, right)
     )
     return bool(one) and hmac.compare_digest(one, other)
+
+
+def email_of(user: AbstractBaseUser) -> str:
+    """The user's e-mail address, whatever the user model calls it; "" when there is none."""
+    return getattr(user, user.get_email_field_name(), "") or ""

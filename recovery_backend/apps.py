@@ -19,4 +19,5 @@ class RecoveryBackendConfig(AppConfig):
         for check in checks.DEPLOY_CHECKS:
             django_checks.register(check, django_checks.Tags.security, deploy=True)
         django_checks.register(checks.check_stored_keys, django_checks.Tags.database)
+        user_logged_in.connect(flows.note_sign_in, dispatch_uid="recovery_backend.note_sign_in")
         user_logged_in.connect(flows.reopen_on_sign_in, dispatch_uid="recovery_backend.reopen")

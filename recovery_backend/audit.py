@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from recovery_backend.addresses import canonical_email
 from recovery_backend.clients import NOBODY, Client
-from recovery_backend.keys import write_key
+from recovery_backend.keys import keyring, write_key
 
 logger = logging.getLogger("recovery_backend")
 
@@ -39,6 +39,21 @@ class Event(models.TextChoices):
     BATCH_GENERATED = "recovery.batch.generated", _("codes generated")
     BATCH_REGENERATED = "recovery.batch.regenerated", _("codes generated anew")
     BATCH_SUPERSEDED = "recovery.batch.superseded", _("codes replaced")
+    BATCH_VIEWED = "recovery.batch.viewed", _("codes shown")
+    BATCH_DOWNLOADED = "recovery.batch.downloaded", _("codes downloaded")
+    BATCH_EMAIL_QUEUED = "recovery.batch.email_queued", _("e-mail of codes asked for")
+    BATCH_EMAILED = "recovery.batch.emailed", _("codes e-mailed")
+    BATCH_EMAIL_FAILED = "recovery.batch.email_failed", _("e-mail of codes failed")
+    BATCH_VERIFIED = "recovery.batch.verified", _("set-up test passed")
+    BATCH_VERIFY_FAIL = "recovery.batch.verify_fail", _("set-up test failed")
+    BATCH_DELETED = "recovery.batch.deleted", _("all codes deleted")
+    CODE_DELETED = "recovery.code.deleted", _("code deleted")
+    STASH_WIPED = "recovery.stash.wiped", _("plaintext forgotten")
+    STASH_EXPIRED = "recovery.stash.expired", _("plaintext expired")
+    STASH_DECRYPT_FAIL = "recovery.stash.decrypt_fail", _("plaintext not readable")
+    ACTION_THROTTLED = "recovery.action.throttled", _("change refused while waiting")
+    REAUTH_FAIL = "recovery.reauth.fail", _("sign-in too long ago")
+    AUTHZ_DENIED = "recovery.authz.denied", _("object of nobody or somebody else")
     KEY_RETIRED = "recovery.key.retired", _("key retired")
 
 
@@ -58,6 +73,9 @@ class Reason(models.TextChoices):
     COOLDOWN = "cooldown", _("waiting time")
     CLOSED = "closed", _("closed after too many failures")
     CLIENT_RATE = "client_rate", _("too many requests")
+    STALE = "stale", _("too long ago")
+    FOREIGN = "foreign", _("not the user's own")
+    DELIVERY = "delivery", _("not delivered")
 
 
 class Outcome(models.TextChoices):
@@ -73,6 +91,12 @@ LEVELS = {
     Event.LOGIN_SUSPENDED: logging.ERROR,
     Event.LOGIN_ALERTED: logging.WARNING,
     Event.CODE_REPLAY: logging.WARNING,
+    Event.BATCH_EMAIL_FAILED: logging.WARNING,
+    Event.BATCH_VERIFY_FAIL: logging.WARNING,
+    Event.STASH_DECRYPT_FAIL: logging.WARNING,
+    Event.ACTION_THROTTLED: logging.WARNING,
+    Event.REAUTH_FAIL: logging.WARNING,
+    Event.AUTHZ_DENIED: logging.WARNING,
     Event.ROW_TAMPER: logging.CRITICAL,
     Event.KEY_RETIRED: logging.WARNING,
 }
@@ -142,7 +166,17 @@ class RecoveryCodeAudit(models.Model):
         indexes = [
             models.Index(fields=["at"], name="recovery_audit_at"),
             models.Index(fields=["event", "at"], name="recovery_audit_event_at"),
-            models.Index(fields=["user", "at"], name="recovery_audit_user_at"),
+            # A row is in one of these two: an owner's own events, and tries that named nobody.
+            models.Index(
+                fields=["user", "at"],
+                condition=models.Q(user__isnull=False),
+                name="recovery_audit_user_at",
+            ),
+            models.Index(
+                fields=["account", "at"],
+                condition=models.Q(user__isnull=True),
+                name="recovery_audit_account_at",
+            ),
             # For deleting users; refusals, the bulk of the rows, have no actor.
             models.Index(
                 fields=["actor"],
@@ -188,6 +222,11 @@ def entry(
 def account_of(email: object) -> str:
     """How an address is named in the audit: the same for all its spellings, readable for none."""
     return write_key().mac("audit", canonical_email(email)).hex()
+
+
+def accounts_of(email: object) -> list[str]:
+    """Every name that an address has in the audit: one for each key of the keyring."""
+    return [key.mac("audit", canonical_email(email)).hex() for key in keyring()]
 
 
 def record(*rows: RecoveryCodeAudit) -> None:

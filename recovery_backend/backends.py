@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.backends import ModelBackend
 from django.core.exceptions import ImproperlyConfigured
-from django.db import transaction
-from django.dispatch import Signal
 from django.http import HttpRequest
 from django.views.decorators.debug import sensitive_variables
 
@@ -172,7 +169,7 @@ def _accept(attempt: Attempt, row: RecoveryCode) -> None:
     )
     audit.record(entry)
     tasks.notify(Notice.CODE_USED, entry)
-    _send_on_commit(signals.code_used, user=owner, code=row, audit=entry)
+    tasks.send_on_commit(signals.code_used, user=owner, code=row, audit=entry)
 
 
 def _reject(attempt: Attempt, row: RecoveryCode | None, reason: Reason) -> None:
@@ -186,14 +183,10 @@ def _reject(attempt: Attempt, row: RecoveryCode | None, reason: Reason) -> None:
         batch=row.batch_id if row else None,
         code=row.pk if row else None,
     )
-    alert = _alert(attempt)
-    audit.record(*filter(None, (entry, alert)))
-    if alert is not None:
-        closes = attempt.charge.closes_account
-        tasks.notify(Notice.SIGN_IN_CLOSED if closes else Notice.FAILED_ATTEMPTS, alert)
-    _send_on_commit(signals.code_rejected, user=owner, reason=str(reason), audit=entry)
+    audit.record(entry, *alerts(attempt))
+    tasks.send_on_commit(signals.code_rejected, user=owner, reason=str(reason), audit=entry)
     if wait := attempt.charge.wait_seconds:
-        _send_on_commit(signals.cooldown_started, user=owner, wait_seconds=wait)
+        tasks.send_on_commit(signals.cooldown_started, user=owner, wait_seconds=wait)
 
 
 def _refusal_event(row: RecoveryCode | None, reason: Reason) -> Event:
@@ -206,22 +199,25 @@ def _refusal_event(row: RecoveryCode | None, reason: Reason) -> Event:
     return Event.LOGIN_FAIL
 
 
-def _alert(attempt: Attempt) -> RecoveryCodeAudit | None:
-    """The row that tells an owner of failures: at 10, 100, 1000 ..., and at HARD_CAP.
+def alerts(attempt: Attempt) -> list[RecoveryCodeAudit]:
+    """The row, to be recorded, that tells an owner of failures: at 10, 100 ..., and at HARD_CAP.
 
     An address that nobody has gets its row too, and costs the same.
     """
     charge = attempt.charge
     if not charge.closes_account and not cooldown.is_alert_threshold(charge.failures):
-        return None
+        return []
     owners = owners_of_email(attempt.email)
-    return audit.entry(
+    row = audit.entry(
         Event.LOGIN_SUSPENDED if charge.closes_account else Event.LOGIN_ALERTED,
         client=attempt.client,
         email=attempt.email,
         user=owners[0] if owners else None,
         data={"failures": charge.failures},
     )
+    closes = charge.closes_account
+    tasks.notify(Notice.SIGN_IN_CLOSED if closes else Notice.FAILED_ATTEMPTS, row)
+    return [row]
 
 
 def _refuse(
@@ -231,7 +227,3 @@ def _refuse(
         request.recovery_wait_seconds = refusal.wait_seconds  # type: ignore[attr-defined]
     if refusal.is_first:  # a flood of refusals is one event, not a table full of them (R-122)
         audit.record(audit.entry(Event.LOGIN_THROTTLED, client=client, email=email, reason=reason))
-
-
-def _send_on_commit(signal: Signal, **payload: Any) -> None:
-    transaction.on_commit(partial(signal.send_robust, RecoveryCode, **payload), robust=True)

@@ -14,13 +14,14 @@ from django.db import DatabaseError
 from django.db.models import Count
 from django.urls import NoReverseMatch, reverse
 
-from recovery_backend import codes, keys, tasks
+from recovery_backend import codes, exports, keys, tasks
 from recovery_backend.conf import Conf, conf, table
-from recovery_backend.flows import BACKEND_PATH
+from recovery_backend.flows.entry import BACKEND_PATH
 from recovery_backend.models import RecoveryCode
 from recovery_backend.setting_types import PREFIX, key_problem
 
 MIDDLEWARE_PATH = "recovery_backend.middleware.RecoveryCodeMiddleware"
+MESSAGE_MIDDLEWARE = "django.contrib.messages.middleware.MessageMiddleware"
 AUTHENTICATION_MIDDLEWARE = "django.contrib.auth.middleware.AuthenticationMiddleware"
 # ASVS 6.5.2 allows a fast hash above 112 bits; the format promises more than that.
 LEAST_ENTROPY_BITS = 200
@@ -91,6 +92,7 @@ def check_wiring(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         *_session_messages(),
         *_cache_messages(),
         *_queue_messages(),
+        *_page_messages(),
         *_url_messages(),
         *_user_messages(),
         *_relation_messages(),
@@ -165,6 +167,23 @@ def _queue_messages() -> Iterator[CheckMessage]:
             "Q_CLUSTER is not set, so django-q2 looks for its queue on a Redis server of this host.",
             'Set Q_CLUSTER = {"name": "site", "orm": "default", "timeout": 60, "retry": 120, '
             '"max_attempts": 3} to keep the queue in the database.',
+        )
+
+
+def _page_messages() -> Iterator[CheckMessage]:
+    if MESSAGE_MIDDLEWARE not in settings.MIDDLEWARE:
+        yield _warning(
+            12,
+            "django.contrib.messages is not in use, so the dashboard cannot say what it has done.",
+            f'Add "django.contrib.messages" to INSTALLED_APPS and "{MESSAGE_MIDDLEWARE}" to '
+            "MIDDLEWARE.",
+        )
+    font = Conf.__dict__["PDF_FONT"].configured()
+    if isinstance(font, str) and not exports.is_font(font):
+        yield _warning(
+            13,
+            "PDF_FONT cannot be read, so PDFs write names in other scripts as question marks.",
+            "The path of a TrueType font (.ttf) that the server may read.",
         )
 
 

@@ -37,13 +37,15 @@ ADMIN = "Purge, audit and reports"
 GROUPS = {
     KEYS: "",
     SIGN_IN: "",
-    COOLDOWN: "",
-    CODES: "STASH_TTL and REAUTH_MAX_AGE are checked at start-up and have no effect yet: the page "
-    "that generates codes is not in this release.",
-    PAGES: "MAX_VISIBLE, PER_PAGE, CACHE_TTL, CACHE_MIN and CACHE_MAX are checked at start-up and "
-    "have no effect yet: the history of batches is not in this release.",
-    DELIVERY: "Checked at start-up. Only EMAIL_SENDER_LOGGING has an effect yet: codes as files "
-    "and e-mails are not in this release.",
+    COOLDOWN: "Generating codes and e-mailing them have a growing wait of their own, each counted "
+    "for one user: the same MAX_LOGIN_ATTEMPTS, BASE_COOLDOWN, COOLDOWN_MULTIPLIER and "
+    "COOLDOWN_CUTOFF_POINT, with every time done in the place of a failure. The count starts "
+    "anew after a day without.",
+    CODES: "",
+    PAGES: "What the history and the account's activity show is cached for each user, for "
+    "CACHE_TTL seconds, but at most CACHE_MAX and at least CACHE_MIN. Where that comes to 0, "
+    "nothing is cached. A change made by this package is seen at once, whatever these say.",
+    DELIVERY: "",
     ADMIN: "Checked at start-up, with no effect yet: scheduled purges and reports are not in this "
     "release. Nothing is removed by itself.",
 }
@@ -80,13 +82,16 @@ class Conf:
     NOTIFY = Flag(
         "CODES_NOTIFY",
         True,
-        "Tell owners by e-mail when a code is used or their account is attacked.",
+        "Tell owners by e-mail when a code is used or their account is attacked, and when codes "
+        "are generated, downloaded, e-mailed, invalidated or deleted. These five: at most five "
+        "messages of a kind in an hour. The e-mail with the codes themselves is EMAIL_CODES.",
         group=SIGN_IN,
     )
     EMAIL_ASYNC = OptionalFlag(
         "CODES_EMAIL_ASYNC",
         None,
-        "Send e-mails through the django-q2 queue. None: through the queue unless DEBUG is on.",
+        "Send e-mails, those with codes too, through the django-q2 queue. None: through the queue "
+        "unless DEBUG is on.",
         group=SIGN_IN,
     )
     TRUSTED_PROXY_COUNT = Whole(
@@ -100,14 +105,16 @@ class Conf:
     SITE_NAME = Text(
         "CODES_SITE_NAME",
         "",
-        "The site's name on pages and in e-mails. Empty: the name from django.contrib.sites.",
+        "The site's name on pages, in files and in e-mails. Empty: the name from "
+        "django.contrib.sites.",
         group=SIGN_IN,
     )
 
     MAX_LOGIN_ATTEMPTS = Whole(
         "CODES_MAX_LOGIN_ATTEMPTS",
         5,
-        "Tries that an account has from one network before each further one has to wait.",
+        "Tries that an account has from one network before each further one has to wait. Also how "
+        "often a user may generate codes, or have them e-mailed, before the next time has to wait.",
         group=COOLDOWN,
         minimum=1,
         maximum=100,
@@ -115,7 +122,7 @@ class Conf:
     BASE_COOLDOWN = Whole(
         "CODES_BASE_COOLDOWN",
         60,
-        "The first wait, in seconds.",
+        "The first wait, in seconds; for generating and e-mailing too.",
         group=COOLDOWN,
         minimum=1,
         maximum=86_400,
@@ -123,7 +130,7 @@ class Conf:
     COOLDOWN_MULTIPLIER = Number(
         "CODES_COOLDOWN_MULTIPLIER",
         2,
-        "Each further wait is this many times the one before.",
+        "Each further wait is this many times the one before; for generating and e-mailing too.",
         group=COOLDOWN,
         minimum=1,
         maximum=100,
@@ -131,7 +138,7 @@ class Conf:
     COOLDOWN_CUTOFF_POINT = Whole(
         "CODES_COOLDOWN_CUTOFF_POINT",
         3600,
-        "The longest wait, in seconds.",
+        "The longest wait, in seconds; for generating and e-mailing too.",
         group=COOLDOWN,
         minimum=1,
         maximum=604_800,
@@ -148,7 +155,8 @@ class Conf:
     CLIENT_RATE = Rate(
         "CODES_CLIENT_RATE",
         "60/m",
-        "Sign-in requests from one network, for any account.",
+        "Sign-in requests from one network, for any account; and, counted apart, changes that one "
+        "user asks for on the dashboard.",
         group=COOLDOWN,
     )
     AUTH_RATE_LIMITER_USE_CACHE = Flag(
@@ -169,7 +177,7 @@ class Conf:
     LOW_CODES_WARNING = Whole(
         "CODES_LOW_CODES_WARNING",
         3,
-        "Warn the owner when this many codes, or fewer, are left.",
+        "Warn the owner, on the dashboard and in notices, when this many codes, or fewer, are left.",
         group=CODES,
         minimum=0,
         maximum=100,
@@ -177,14 +185,16 @@ class Conf:
     STASH_TTL = Whole(
         "CODES_STASH_TTL",
         900,
-        "Seconds for which a session may still deliver freshly generated codes.",
+        "Seconds for which a session may still show and deliver freshly generated codes, and for "
+        "which an e-mail of codes may wait in the queue.",
         group=CODES,
         minimum=60,
         maximum=86_400,
     )
     REAUTH_MAX_AGE = OptionalWhole(
         "CODES_REAUTH_MAX_AGE",
-        "Seconds since the sign-in after which changing codes asks for it again. None: never.",
+        "Seconds since the sign-in after which generating, downloading, e-mailing, invalidating "
+        "and deleting codes ask to sign in again at LOGIN_URL. None: never.",
         group=CODES,
         minimum=30,
         maximum=86_400,
@@ -205,7 +215,7 @@ class Conf:
     MAX_VISIBLE = Whole(
         "CODE_MAX_VISIBLE",
         20,
-        "Batches that the history shows at most.",
+        "Batches that the history on the dashboard shows at most, over all its pages.",
         group=PAGES,
         minimum=1,
         maximum=1000,
@@ -221,7 +231,7 @@ class Conf:
     CACHE_TTL = Whole(
         "CODES_CACHE_TTL",
         300,
-        "Seconds for which a history page stays in the cache.",
+        "Seconds for which the history and activity of a user stay in the cache.",
         group=PAGES,
         minimum=0,
         maximum=86_400,
@@ -246,38 +256,43 @@ class Conf:
     DEFAULT_FILE_NAME = FileName(
         "CODES_DEFAULT_FILE_NAME",
         "recovery_codes",
-        "Name of a downloaded file, without its ending.",
+        "Name of a downloaded file, without its ending. Another name is read as the nearest plain "
+        "one, with a warning.",
         group=DELIVERY,
     )
     DEFAULT_FORMAT = Choice(
         "CODES_DEFAULT_FORMAT",
         "txt",
-        "Format of a download when none is chosen.",
+        "Format of a download that is chosen at first, and used when a request names none.",
         group=DELIVERY,
         choices=("txt", "csv", "pdf"),
     )
     PDF_FONT = OptionalText(
         "CODES_PDF_FONT",
         None,
-        "Path of a TrueType font for PDFs, for names in other scripts than Latin.",
+        "Path of a TrueType font (.ttf) for PDFs, for names in other scripts than Latin. Without "
+        "it, other letters than those of Western Europe are printed as question marks, and the "
+        "PDF says so.",
         group=DELIVERY,
     )
     EMAIL_CODES = Flag(
         "CODES_EMAIL_CODES",
         True,
-        "Let users have a batch e-mailed to their own address, once.",
+        "Let users have their new codes e-mailed to their account's own address, once for each "
+        "batch. False: the dashboard does not offer it, and a request is refused.",
         group=DELIVERY,
     )
     STORE_EMAIL_LOG = Flag(
         "CODE_STORE_EMAIL_LOG",
         False,
-        "Keep a row for each e-mail of codes: to whom and whether it left, never the codes.",
+        "Keep a row of RecoveryCodeEmailLog for each e-mail of codes: to whom and whether it left, "
+        "never the codes.",
         group=DELIVERY,
     )
     EMAIL_SENDER_LOGGING = Flag(
         "CODES_EMAIL_SENDER_LOGGING",
         False,
-        "Log each e-mail that is sent.",
+        "Log each e-mail that is sent, by the user's primary key.",
         group=DELIVERY,
     )
 

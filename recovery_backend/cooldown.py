@@ -11,7 +11,9 @@ import math
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.cache import cache
 from django.db import connection, models
 from django.db.models import Case, F, Value, When
@@ -21,12 +23,16 @@ from django.utils.translation import gettext_lazy as _
 from django_ratelimit import ALL
 from django_ratelimit.core import get_usage
 
-from recovery_backend.addresses import canonical_email
+from recovery_backend.addresses import canonical_email, email_of
 from recovery_backend.conf import conf
 from recovery_backend.keys import write_key
 from recovery_backend.transactions import in_transaction
 
-THROTTLE_GROUP = "recovery_backend.sign_in"
+Repeated = Literal["generate", "email"]
+
+# What a person does to their own codes starts from nothing again after a quiet day.
+QUIET = timedelta(days=1)
+NOTICE_RATE = "5/h"
 
 
 class RecoveryCodeCooldown(models.Model):
@@ -129,7 +135,7 @@ def charge(email: object, network: str) -> Charge | Refusal:
 
 def _charge(account: str, pair: str) -> Charge | Refusal:
     now = timezone.now()
-    rows = _locked_rows(account, pair, now)
+    rows = _locked_rows(account, pair)
     is_new = {key: key not in rows for key in (account, pair)}
     for key in (account, pair):
         rows.setdefault(key, RecoveryCodeCooldown(key=key, account=account))
@@ -167,14 +173,14 @@ def _charge(account: str, pair: str) -> Charge | Refusal:
     )
 
 
-def _locked_rows(account: str, pair: str, now: datetime) -> dict[str, RecoveryCodeCooldown]:
-    rows = RecoveryCodeCooldown.objects.filter(key__in=(account, pair))
+def _locked_rows(*keys: str) -> dict[str, RecoveryCodeCooldown]:
+    rows = RecoveryCodeCooldown.objects.filter(key__in=keys)
     if connection.features.has_select_for_update:
         # In one order for everybody, so that no two tries wait for each other.
         rows = rows.order_by("key").select_for_update()
     else:
         # SQLite has one writer; a first write makes us it before anything is read.
-        rows.update(updated_at=now)
+        rows.update(failures=F("failures"))
     return {row.key: row for row in rows}
 
 
@@ -246,23 +252,66 @@ def is_alert_threshold(failures: int) -> bool:
     return failures >= 10 and str(failures).strip("0") == "1"
 
 
+def count_repeat(what: Repeated, user: AbstractBaseUser) -> Refusal | None:
+    """Count one more generation or e-mail of this user; a refusal while they have to wait (R-62).
+
+    The first ones of a day are free, then each makes the next one wait, as failures do.
+    """
+    key = write_key().mac("throttle", "repeat", what, str(user.pk)).hex()
+    return in_transaction(lambda: _count_repeat(key, account_key(email_of(user))))
+
+
+def _count_repeat(key: str, account: str) -> Refusal | None:
+    now = timezone.now()
+    row = _locked_rows(key).get(key)
+    if row is None:
+        RecoveryCodeCooldown.objects.create(key=key, account=account, failures=1, updated_at=now)
+        return None
+    if wait := row.wait_seconds(now):
+        return _refuse(row, wait)
+    # Compared with the end of the last wait, which lasts longer than QUIET for some settings.
+    is_quiet = (row.blocked_until or row.updated_at) <= now - QUIET
+    count = 1 if is_quiet else row.failures + 1
+    wait = wait_after(count)
+    RecoveryCodeCooldown.objects.filter(key=key).update(
+        failures=count,
+        refused=0,
+        blocked_until=now + timedelta(seconds=wait) if wait else None,
+        updated_at=now,
+    )
+    return None
+
+
 def count_request(request: HttpRequest, network: str) -> Refusal | None:
-    """Count a request of this network; a refusal when CLIENT_RATE is used up (R-54)."""
-    return _client_refusal(request, network, increment=True)
+    """Count a sign-in request of this network; a refusal when CLIENT_RATE is used up (R-54)."""
+    return _rate_refusal(request, "sign_in", network, conf.CLIENT_RATE, increment=True)
 
 
 def client_refusal(request: HttpRequest, network: str) -> Refusal | None:
     """The refusal of a network that has used up CLIENT_RATE. Counts nothing."""
-    return _client_refusal(request, network, increment=False)
+    return _rate_refusal(request, "sign_in", network, conf.CLIENT_RATE, increment=False)
 
 
-def _client_refusal(request: HttpRequest, network: str, *, increment: bool) -> Refusal | None:
-    value = write_key().mac("throttle", "client", network).hex()
+def count_action(request: HttpRequest, user: AbstractBaseUser) -> Refusal | None:
+    """Count what a user does to their codes; a refusal when CLIENT_RATE is used up (R-62)."""
+    return _rate_refusal(request, "action", str(user.pk), conf.CLIENT_RATE, increment=True)
+
+
+def is_notice_due(notice: str, user_id: object) -> bool:
+    """Whether another message of this kind may go to the user: five an hour (R-122)."""
+    subject = f"{user_id} {notice}"
+    return _rate_refusal(HttpRequest(), "notice", subject, NOTICE_RATE, increment=True) is None
+
+
+def _rate_refusal(
+    request: HttpRequest, what: str, subject: str, rate: str, *, increment: bool
+) -> Refusal | None:
+    value = write_key().mac("throttle", what, subject).hex()
     usage = get_usage(
         request,
-        group=THROTTLE_GROUP,
+        group=f"recovery_backend.{what}",
         key=lambda group, request: value,
-        rate=conf.CLIENT_RATE,
+        rate=rate,
         method=ALL,
         increment=increment,
     )

@@ -16,6 +16,7 @@ from recovery_backend.addresses import MAX_LENGTH
 from recovery_backend.codes import PresentedCode
 from recovery_backend.conf import conf
 from recovery_backend.exceptions import CooldownActive
+from recovery_backend.models import MAX_DAYS_TO_EXPIRE
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -45,6 +46,23 @@ class RecoveryCodeField(forms.Field):
             "spellcheck": "false",
         }
     )
+
+
+class DaysToExpireForm(forms.Form):
+    """After how many days new codes expire; empty for never."""
+
+    days_to_expire = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=MAX_DAYS_TO_EXPIRE,
+        error_messages={"invalid": _("Enter a whole number of days, or leave the field empty.")},
+    )
+
+
+@sensitive_variables()
+def presented_code(request: HttpRequest) -> PresentedCode:
+    """The code that was typed into a form of one field; one that matches nothing if none was."""
+    return PresentedCode(request.POST.get("recovery_code", ""))
 
 
 class RecoveryLoginForm(forms.Form):

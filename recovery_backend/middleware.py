@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.core.exceptions import ImproperlyConfigured, SuspiciousOperation
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from recovery_backend import flows
+from recovery_backend import flows, stash
 from recovery_backend.audit import logger
 from recovery_backend.conf import conf
-from recovery_backend.views import LoginView
+from recovery_backend.views import LoginView, RecoveryPage
 
 
 class RecoveryCodeMiddleware:
     """Answers 429 with `Retry-After` before the sign-in view runs, while its client has to wait.
 
-    Requests to other views cost no query. Works under WSGI and ASGI.
+    Drops plaintext that a session may not show any longer, at whatever page its user opens (R-71).
+    Sessions without plaintext cost no query. Works under WSGI and ASGI.
     """
 
     sync_capable = True
@@ -27,25 +28,54 @@ class RecoveryCodeMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
-        if iscoroutinefunction(get_response):
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
-        return self.get_response(request)
+        if self.is_async:
+            return self._acall(request)
+        response = self.get_response(request)
+        _drop_stale_plaintext(request)
+        return response
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        response: HttpResponseBase = await self.get_response(request)
+        if _may_hold_plaintext(request):
+            await sync_to_async(_drop_stale_plaintext)(request)
+        return response
 
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: object, kwargs: object
     ) -> HttpResponseBase | None:
         view_class = getattr(view, "view_class", None)
-        if not (isinstance(view_class, type) and issubclass(view_class, LoginView)):
+        if not (isinstance(view_class, type) and issubclass(view_class, RecoveryPage)):
             return None
         request.sensitive_post_parameters = "__ALL__"  # type: ignore[attr-defined]
+        if not issubclass(view_class, LoginView):
+            return None
         if request.method != "POST" or conf.LOGIN_MODE == "off":
             return None
         page = view_class(**getattr(view, "view_initkwargs", {}))
         page.setup(request)
         seconds = _wait_seconds(request)
         return page.wait_response(seconds) if seconds else None
+
+
+def _may_hold_plaintext(request: HttpRequest) -> bool:
+    # A session that nothing has read yet is not read for this: that would cost a query.
+    session = getattr(request, "session", None)
+    return session is not None and session.accessed and stash.is_kept(request)
+
+
+def _drop_stale_plaintext(request: HttpRequest) -> None:
+    try:
+        if _may_hold_plaintext(request):
+            flows.drop_stale_plaintext(request)
+    except ImproperlyConfigured:
+        raise
+    except Exception as error:  # reading it refuses expired plaintext as well
+        logger.error("plaintext not dropped: %s", type(error).__name__)
 
 
 def _wait_seconds(request: HttpRequest) -> int:

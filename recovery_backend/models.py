@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -19,8 +20,9 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from recovery_backend import audit, codes, cooldown, signals
-from recovery_backend.addresses import is_same_email
+from recovery_backend.addresses import email_of, is_same_email
 from recovery_backend.audit import Event, Reason, RecoveryCodeAudit
+from recovery_backend.clients import NOBODY, Client
 from recovery_backend.conf import conf
 from recovery_backend.cooldown import RecoveryCodeCooldown
 from recovery_backend.keys import write_key
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 MAX_DAYS_TO_EXPIRE = 3650
+IN_THE_QUEUE = {"email_state__in": ["queued", "sending"]}
 
 
 class PartialIndex(models.Index):
@@ -65,6 +68,21 @@ class PartialIndex(models.Index):
         return plain.create_sql(model, schema_editor, using, **kwargs)
 
 
+class RecoveryCodeBatchQuerySet(models.QuerySet["RecoveryCodeBatch"]):
+    def active_of(self, user: AbstractBaseUser) -> RecoveryCodeBatch | None:
+        """The user's active batch."""
+        return self.filter(user_id=user.pk, status=RecoveryCodeBatch.Status.ACTIVE).first()
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new batch, the plaintext of its codes, and the audit row that tells of it."""
+
+    codes: list[str] = field(repr=False)
+    batch: RecoveryCodeBatch
+    entry: RecoveryCodeAudit
+
+
 class RecoveryCodeBatch(models.Model):
     """The codes that a user got at one time. A user has at most one active batch."""
 
@@ -73,6 +91,13 @@ class RecoveryCodeBatch(models.Model):
         SUPERSEDED = "superseded", _("replaced by a newer batch")
         INVALIDATED = "invalidated", _("invalidated")
         DELETED = "deleted", _("deleted")
+
+    class EmailState(models.TextChoices):
+        NONE = "none", _("not e-mailed")
+        QUEUED = "queued", _("queued")
+        SENDING = "sending", _("being sent")
+        SENT = "sent", _("sent")
+        FAILED = "failed", _("failed")
 
     public_id = models.UUIDField(_("batch id"), default=uuid.uuid4, unique=True, editable=False)
     user = models.ForeignKey(
@@ -91,7 +116,12 @@ class RecoveryCodeBatch(models.Model):
     number_issued = models.PositiveSmallIntegerField(_("codes issued"))
     has_viewed = models.BooleanField(_("has viewed"), default=False)
     has_downloaded = models.BooleanField(_("has downloaded"), default=False)
-    has_emailed = models.BooleanField(_("has e-mailed"), default=False)
+    email_state = models.CharField(
+        _("e-mail"), max_length=7, choices=EmailState.choices, default=EmailState.NONE
+    )
+    email_queued_at = models.DateTimeField(_("e-mail queued"), null=True, blank=True)
+
+    objects = RecoveryCodeBatchQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("batch of recovery codes")
@@ -123,16 +153,37 @@ class RecoveryCodeBatch(models.Model):
         of bounds (R-06), `ImproperlyConfigured` without a usable key, and for a user who is not in
         the database the user model's `DoesNotExist`, or `IntegrityError` on SQLite.
         """
-        days = _bounded("days_to_expire", days_to_expire, MAX_DAYS_TO_EXPIRE)
-        count = _bounded("number_of_codes", number_of_codes, 100) or conf.NUMBER_OF_CODES
-        return in_transaction(lambda: cls._create(user, days, count))
+        issued = cls.issue(user, days_to_expire, number_of_codes)
+        return issued.codes, issued.batch
 
     @classmethod
     @sensitive_variables()
-    def _create(
-        cls, user: AbstractBaseUser, days: int | None, count: int
-    ) -> tuple[list[str], RecoveryCodeBatch]:
-        _lock(user)
+    def issue(
+        cls,
+        user: AbstractBaseUser,
+        days_to_expire: int | None = None,
+        number_of_codes: int | None = None,
+        *,
+        client: Client = NOBODY,
+        actor: AbstractBaseUser | None = None,
+    ) -> Issued:
+        """As `create_recovery_batch`, for callers who know on whose request it happens."""
+        days = _bounded("days_to_expire", days_to_expire, MAX_DAYS_TO_EXPIRE)
+        count = _bounded("number_of_codes", number_of_codes, 100) or conf.NUMBER_OF_CODES
+        owner = cast("User", user)
+        return in_transaction(lambda: cls._issue(owner, days, count, client, actor))
+
+    @classmethod
+    @sensitive_variables()
+    def _issue(
+        cls,
+        user: User,
+        days: int | None,
+        count: int,
+        client: Client,
+        actor: AbstractBaseUser | None,
+    ) -> Issued:
+        lock(user)
         now = timezone.now()
         replaced = cls._retire_active(user, now)
         batch = cls.objects.create(
@@ -146,17 +197,17 @@ class RecoveryCodeBatch(models.Model):
             plain_codes.append(codes.generate())
             rows.append(RecoveryCode.made_from(plain_codes[-1], batch))
         RecoveryCode.objects.bulk_create(rows)
-        events = _generated_events(batch, user, replaced)
+        entries = _generated_entries(batch, replaced, client, actor)
         if cooldown.open_account(email_of(user)):
-            events.append(audit.entry(Event.COOLDOWN_CLEARED, user=user, email=email_of(user)))
-        audit.record(*events)
+            entries.append(audit.entry(Event.COOLDOWN_CLEARED, user=user, email=email_of(user)))
+        audit.record(*entries)
         transaction.on_commit(
             lambda: signals.codes_generated.send_robust(cls, user=user, batch=batch), robust=True
         )
-        return plain_codes, batch
+        return Issued(plain_codes, batch, entries[0])
 
     @classmethod
-    def _retire_active(cls, user: AbstractBaseUser, now: datetime) -> int:
+    def _retire_active(cls, user: User, now: datetime) -> int:
         retired = cls.objects.filter(user=user, status=cls.Status.ACTIVE).update(
             status=cls.Status.SUPERSEDED, retired_at=now, modified_at=now
         )
@@ -167,9 +218,72 @@ class RecoveryCodeBatch(models.Model):
             ).update(status=RecoveryCode.Status.INVALIDATED, retired_at=now)
         return retired
 
+    @property
+    def has_emailed(self) -> bool:
+        """Whether the codes were e-mailed, or are about to be."""
+        return self.shown_email_state in {"queued", "sent"}
+
+    @property
+    def shown_email_state(self) -> str:
+        """none, queued, sent or failed, as of now."""
+        return shown_email_state(self.email_state, self.email_queued_at)
+
     def codes_left(self) -> int:
         """How many codes of this batch can still be used."""
         return RecoveryCode.objects.usable().filter(batch=self).count()
+
+    # Each of these is one conditional UPDATE, and True for exactly one of any number of callers.
+
+    def mark_viewed(self) -> bool:
+        """Claim the one view of the codes (R-74)."""
+        return self._change(has_viewed=False, to={"has_viewed": True})
+
+    def mark_downloaded(self) -> bool:
+        """Claim the one download of the codes (R-76)."""
+        return self._change(has_downloaded=False, to={"has_downloaded": True})
+
+    def queue_email(self) -> bool:
+        """Claim the one e-mail of the codes; again after one that failed or never left (R-81)."""
+        now = timezone.now()
+        queued = {"email_state": self.EmailState.QUEUED, "email_queued_at": now}
+        can_repeat = {"email_state__in": [self.EmailState.NONE, self.EmailState.FAILED]}
+        return self._change(to=queued, **can_repeat) or self._change(
+            to=queued, email_queued_at__lte=now - timedelta(seconds=conf.STASH_TTL), **IN_THE_QUEUE
+        )
+
+    def start_email(self) -> bool:
+        """Claim the sending of a queued e-mail, so that a task that runs twice sends once."""
+        return self._change(
+            email_state=self.EmailState.QUEUED, to={"email_state": self.EmailState.SENDING}
+        )
+
+    def close_email(self, state: EmailState) -> None:
+        """Say how the e-mail ended."""
+        self._change(email_state=self.EmailState.SENDING, to={"email_state": state}, status=None)
+
+    def delete_codes(self) -> int | None:
+        """Take the whole batch out of the owner's list; how many codes ended, None if not active.
+
+        Used codes stay what they are, so that one that comes back is known as used.
+        """
+        now = timezone.now()
+        if not self._change(to={"status": self.Status.DELETED, "retired_at": now}):
+            return None
+        status = RecoveryCode.Status
+        mine = RecoveryCode.objects.filter(batch=self)
+        ended = mine.filter(status=status.ACTIVE).update(status=status.DELETED, retired_at=now)
+        mine.filter(status=status.INVALIDATED).update(status=status.DELETED)
+        return ended
+
+    def _change(self, *, to: dict[str, Any], **condition: Any) -> bool:
+        condition.setdefault("status", self.Status.ACTIVE)
+        where = {name: value for name, value in condition.items() if value is not None}
+        changed = RecoveryCodeBatch.objects.filter(pk=self.pk, **where).update(
+            modified_at=timezone.now(), **to
+        )
+        for name, value in to.items() if changed else ():
+            setattr(self, name, value)
+        return changed == 1
 
 
 class RecoveryCodeQuerySet(models.QuerySet["RecoveryCode"]):
@@ -257,6 +371,16 @@ class RecoveryCode(models.Model):
             expires_at=batch.expires_at,
         )
 
+    def retire(self, status: Status) -> bool:
+        """Invalidate or delete the code, unless it was used. True for one caller (R-46)."""
+        unused = [self.Status.ACTIVE]
+        if status == self.Status.DELETED:
+            unused.append(self.Status.INVALIDATED)
+        retired = RecoveryCode.objects.filter(pk=self.pk, status__in=unused).update(
+            status=status, retired_at=timezone.now()
+        )
+        return retired == 1
+
     def spend(self) -> bool:
         """Use the code up. True for exactly one of any number of callers (R-21).
 
@@ -270,12 +394,16 @@ class RecoveryCode(models.Model):
         )
         return used == 1
 
+    def is_sealed(self, code: codes.PresentedCode) -> bool:
+        """Whether this row was made for its owner and batch, with this code (R-17)."""
+        return code.is_bound_to(
+            bytes(self.bind), key_id=self.key_id, user_id=self.user_id, batch_id=self.batch_id
+        )
+
     def refusal(self, code: codes.PresentedCode, email: str) -> Reason | None:
         """Why this presented code must not sign its owner in; None when it may (R-22, R-23)."""
         owner = self.user
-        if not code.is_bound_to(
-            bytes(self.bind), key_id=self.key_id, user_id=owner.pk, batch_id=self.batch_id
-        ):
+        if not self.is_sealed(code):
             return Reason.TAMPER
         if not is_same_email(email, email_of(owner)):
             return Reason.MISMATCH
@@ -334,10 +462,24 @@ class RecoveryCodeEmailLog(models.Model):
     def __str__(self) -> str:
         return f"{self.state} {self.queued_at:%Y-%m-%d %H:%M}"
 
+    @classmethod
+    def close(cls, batch: RecoveryCodeBatch, has_left: bool) -> None:
+        """Say how the queued e-mail of a batch ended, where there is a row of it."""
+        cls.objects.filter(batch=batch.public_id, state=cls.State.QUEUED).update(
+            state=cls.State.SENT if has_left else cls.State.FAILED,
+            sent_at=timezone.now() if has_left else None,
+        )
 
-def email_of(user: AbstractBaseUser) -> str:
-    """The user's e-mail address, whatever the user model calls it; "" when there is none."""
-    return getattr(user, user.get_email_field_name(), "") or ""
+
+def shown_email_state(state: str, queued_at: datetime | None) -> str:
+    """The state of an e-mail for people: none, queued, sent or failed.
+
+    One that is still queued after STASH_TTL has failed: what it would deliver has expired.
+    """
+    if state not in IN_THE_QUEUE["email_state__in"]:
+        return state
+    is_over = queued_at is None or queued_at <= timezone.now() - timedelta(seconds=conf.STASH_TTL)
+    return "failed" if is_over else "queued"
 
 
 def owners_of_email(email: str) -> Sequence[User]:
@@ -352,29 +494,32 @@ def owners_of_email(email: str) -> Sequence[User]:
     ]
 
 
-def _lock(user: AbstractBaseUser) -> None:
-    # Two tabs must not leave two active batches. SQLite has one writer anyway, and reading first
-    # would only make its transaction fail.
+def lock(user: AbstractBaseUser) -> None:
+    """Hold the user's row until the transaction ends: two tabs must not leave two active batches."""
+    # SQLite has one writer anyway, and reading first would only make its transaction fail.
     if connection.features.has_select_for_update:
         get_user_model()._base_manager.select_for_update().values("pk").get(pk=user.pk)
 
 
-def _generated_events(
-    batch: RecoveryCodeBatch, user: AbstractBaseUser, replaced: int
+def _generated_entries(
+    batch: RecoveryCodeBatch, replaced: int, client: Client, actor: AbstractBaseUser | None
 ) -> list[RecoveryCodeAudit]:
-    event = Event.BATCH_REGENERATED if replaced else Event.BATCH_GENERATED
-    rows = [
+    user = batch.user
+    events = [Event.BATCH_REGENERATED if replaced else Event.BATCH_GENERATED]
+    if replaced:
+        events.append(Event.BATCH_SUPERSEDED)
+    return [
         audit.entry(
             event,
+            client=client,
             user=user,
+            actor=actor,
             email=email_of(user),
-            batch=batch.pk,
-            data={"number_of_codes": batch.number_issued},
+            batch=batch.pk if event != Event.BATCH_SUPERSEDED else None,
+            data={"number_of_codes": batch.number_issued, "is_replacement": bool(replaced)},
         )
+        for event in events
     ]
-    if replaced:
-        rows.append(audit.entry(Event.BATCH_SUPERSEDED, user=user, email=email_of(user)))
-    return rows
 
 
 def _bounded(name: str, value: int | None, maximum: int) -> int | None:

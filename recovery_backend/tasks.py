@@ -1,15 +1,33 @@
-"""What runs in the background. Arguments are names and primary keys, never secrets (R-83)."""
+"""What runs in the background. Arguments are names, primary keys and sealed text (R-83)."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.db import transaction
+from django.dispatch import Signal
+from django.views.decorators.debug import sensitive_variables
 
-from recovery_backend import emails
-from recovery_backend.audit import RecoveryCodeAudit, logger
+from recovery_backend import audit, cooldown, emails, exports, signals, stash
+from recovery_backend.addresses import email_of
+from recovery_backend.audit import Event, Reason, RecoveryCodeAudit, logger
 from recovery_backend.conf import conf
 from recovery_backend.emails import Notice
+from recovery_backend.models import RecoveryCode, RecoveryCodeBatch, RecoveryCodeEmailLog
+from recovery_backend.transactions import in_transaction
+
+# A sign-in costs a code and an alert stands at a threshold; these can be repeated for nothing.
+REPEATABLE = {
+    Notice.CODES_GENERATED,
+    Notice.CODES_DOWNLOADED,
+    Notice.CODES_EMAILED,
+    Notice.CODES_INVALIDATED,
+    Notice.CODES_DELETED,
+}
 
 
 def notify(notice: Notice, row: RecoveryCodeAudit) -> None:
@@ -18,7 +36,17 @@ def notify(notice: Notice, row: RecoveryCodeAudit) -> None:
     A failure is logged; it neither delays nor undoes what happened.
     """
     if conf.NOTIFY:
-        transaction.on_commit(lambda: _hand_over(notice, row.pk), robust=True)
+        transaction.on_commit(partial(_notify, notice, row), robust=True)
+
+
+def send_on_commit(signal: Signal, **payload: Any) -> None:
+    """Send a signal once the transaction commits; a receiver that fails harms nobody else."""
+    transaction.on_commit(partial(signal.send_robust, RecoveryCode, **payload), robust=True)
+
+
+def email_codes(batch_pk: int, sealed: str) -> None:
+    """Have the sealed codes of a batch e-mailed once the transaction commits."""
+    transaction.on_commit(partial(_hand_over, "send_codes", batch_pk, sealed), robust=True)
 
 
 def is_queued() -> bool:
@@ -33,28 +61,90 @@ def send_notice(notice: str, audit_pk: int) -> bool:
     return row is not None and emails.send(Notice(notice), row)
 
 
-def _hand_over(notice: Notice, audit_pk: int) -> None:
-    # An owner who is not told is worse than a person who waits for a mail server.
-    if not (is_queued() and _is_enqueued(notice, audit_pk)):
-        _send_now(notice, audit_pk)
+def send_codes(batch_pk: int, sealed: str) -> bool:
+    """Send the codes of a batch to their owner now; whether they left.
+
+    Sends once, whoever calls it how often. A failure is recorded and raises nothing, since the
+    queue keeps what a task raises and would repeat it.
+    """
+    batch = RecoveryCodeBatch.objects.select_related("user").filter(pk=batch_pk).first()
+    if batch is None or not batch.start_email():
+        return False
+    has_left = _has_left(batch, sealed)
+    in_transaction(lambda: _close_email(batch, has_left))
+    return has_left
 
 
-def _is_enqueued(notice: Notice, audit_pk: int) -> bool:
-    from django_q.tasks import async_task  # needs its app to be installed
-
+@sensitive_variables()
+def _has_left(batch: RecoveryCodeBatch, sealed: str) -> bool:
+    # Bound to the password and the address of the moment when the owner asked for it.
+    stashed = stash.unseal("email", batch.user, batch.pk, sealed)
+    if stashed is None:
+        logger.warning("codes not sent batch=%s: expired", batch.pk)
+        return False
+    sheet = exports.CodeSheet(
+        codes=stashed.codes,
+        site_name=emails.site_name(),
+        account=email_of(batch.user),
+        issued_at=batch.issued_at,
+        expires_at=batch.expires_at,
+    )
     try:
-        # Inside a transaction the queue's own broker keeps the connection: 450 against 46
-        # enqueues a second on PostgreSQL without persistent connections.
-        with transaction.atomic():
-            async_task("recovery_backend.tasks.send_notice", str(notice), audit_pk)
-    except Exception as error:  # brokers raise what they like
-        logger.error("notice %s not queued audit=%s: %s", notice, audit_pk, type(error).__name__)
+        emails.send_codes(batch.user, sheet)
+    except Exception as error:  # mail libraries raise what they like
+        logger.error("codes not sent batch=%s: %s", batch.pk, type(error).__name__)
         return False
     return True
 
 
-def _send_now(notice: Notice, audit_pk: int) -> None:
+def _close_email(batch: RecoveryCodeBatch, has_left: bool) -> None:
+    batch.close_email(batch.EmailState.SENT if has_left else batch.EmailState.FAILED)
+    RecoveryCodeEmailLog.close(batch, has_left)
+    entry = audit.entry(
+        Event.BATCH_EMAILED if has_left else Event.BATCH_EMAIL_FAILED,
+        reason=None if has_left else Reason.DELIVERY,
+        user=batch.user,
+        email=email_of(batch.user),
+        batch=batch.pk,
+    )
+    audit.record(entry)
+    if has_left:
+        notify(Notice.CODES_EMAILED, entry)
+        send_on_commit(signals.codes_delivered, user=batch.user, batch=batch, how="email")
+
+
+def _notify(notice: Notice, row: RecoveryCodeAudit) -> None:
+    is_repeatable = row.user is not None and notice in REPEATABLE
+    if not is_repeatable or cooldown.is_notice_due(notice, row.user_id):
+        _hand_over("send_notice", str(notice), row.pk)
+
+
+def _hand_over(task: str, *arguments: Any) -> None:
+    # An owner who is not told is worse than a person who waits for a mail server.
+    if not (is_queued() and _is_enqueued(task, *arguments)):
+        _run_now(task, *arguments)
+
+
+def _is_enqueued(task: str, *arguments: Any) -> bool:
+    from django_q.tasks import async_task  # needs its app to be installed
+
     try:
-        send_notice(notice, audit_pk)
+        # Inside a transaction the queue's own broker keeps the connection: 450 against 46
+        # enqueues a second on PostgreSQL without persistent connections. Nothing of a message is
+        # kept after it was sent.
+        with transaction.atomic():
+            async_task(f"recovery_backend.tasks.{task}", *arguments, save=False)
+    except Exception as error:  # brokers raise what they like
+        logger.error("%s not queued: %s", task, type(error).__name__)
+        return False
+    return True
+
+
+def _run_now(task: str, *arguments: Any) -> None:
+    try:
+        TASKS[task](*arguments)
     except Exception as error:  # mail libraries raise what they like
-        logger.error("notice %s not sent audit=%s: %s", notice, audit_pk, type(error).__name__)
+        logger.error("%s failed for %s: %s", task, arguments[0], type(error).__name__)
+
+
+TASKS: dict[str, Callable[..., bool]] = {"send_notice": send_notice, "send_codes": send_codes}

@@ -696,7 +696,8 @@ class TestCost:
 def is_sqlite_writer(queries):
     """SQLite's first write, which makes it the one writer, stands for SELECT ... FOR UPDATE."""
     return sum(
-        sql.startswith('UPDATE "recovery_backend_recoverycodecooldown" SET "updated_at"')
+        sql.startswith('UPDATE "recovery_backend_recoverycodecooldown" SET "failures"')
+        and '"updated_at"' not in sql
         for sql in queries
     )
 

@@ -109,6 +109,11 @@ def test_every_message_says_what_to_do(settings):
         ("CODES_BASE_COOLDOWN", 3600, []),
         ("CODES_CACHE_MIN", 4000, ["W010"]),
         ("CODES_LOGIN_MODE", "off", []),
+        ("CODES_DEFAULT_FILE_NAME", "../../etc/passwd", ["W001"]),
+        ("CODES_DEFAULT_FILE_NAME", 5, ["E001"]),
+        ("CODES_PDF_FONT", "/nowhere/font.ttf", ["W013"]),
+        ("CODES_PDF_FONT", __file__, ["W013"]),
+        ("CODES_PDF_FONT", 5, ["E001"]),
     ],
 )
 def test_a_setting_is_checked(settings, name, value, expected):
@@ -167,6 +172,11 @@ def test_a_missing_middleware_is_told(settings):
 def test_a_middleware_before_authentication_is_an_error(settings):
     settings.MIDDLEWARE = list(reversed(settings.MIDDLEWARE))
     assert ids(everything()) == ["E005"]
+
+
+def test_a_dashboard_without_messages_is_told(settings):
+    settings.MIDDLEWARE = [path for path in settings.MIDDLEWARE if "Message" not in path]
+    assert ids(everything()) == ["W012"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from django.utils import timezone
 from recovery_backend.codes import PresentedCode
 from recovery_backend.cooldown import RecoveryCodeCooldown
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
-from recovery_backend.views import waiting_text
+from recovery_backend.views.page import waiting_text
 from tests.conftest import DASHBOARD, LOGIN, WRONG_CODE
 
 LOGOUT = "/auth/recovery-codes/logout/"

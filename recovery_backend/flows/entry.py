@@ -1,9 +1,7 @@
-"""The journeys of a person: the only place that joins request, session, rows and messages."""
+"""Getting in: with e-mail address and code, and after too many failures."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib.auth import BACKEND_SESSION_KEY, authenticate, login
@@ -13,32 +11,20 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from recovery_backend import audit, backends, cooldown
+from recovery_backend.addresses import email_of
 from recovery_backend.audit import Event, Reason, logger
 from recovery_backend.clients import client_of
 from recovery_backend.codes import PresentedCode
 from recovery_backend.conf import conf
 from recovery_backend.exceptions import CooldownActive
-from recovery_backend.models import RecoveryCode, RecoveryCodeBatch, email_of
 from recovery_backend.transactions import in_transaction
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 SESSION_KEY = "recovery_backend"
+SIGNED_IN_AT = "recovery_backend_signed_in_at"
 BACKEND_PATH = "recovery_backend.backends.RecoveryCodeBackend"
-
-
-@dataclass(frozen=True, slots=True)
-class CodesLeft:
-    """What the dashboard says about a user's codes."""
-
-    batch: RecoveryCodeBatch | None
-    left: int
-    expires_at: datetime | None = None
-
-    @property
-    def is_low(self) -> bool:
-        return self.batch is not None and self.left <= conf.LOW_CODES_WARNING
 
 
 def wait_seconds(request: HttpRequest, email: object) -> int:
@@ -119,17 +105,6 @@ def sign_in(request: HttpRequest, user: AbstractBaseUser) -> None:
     }
 
 
-def codes_left(user: AbstractBaseUser) -> CodesLeft:
-    """The user's active batch and how many of its codes can still be used."""
-    batch = RecoveryCodeBatch.objects.filter(
-        user_id=user.pk, status=RecoveryCodeBatch.Status.ACTIVE
-    ).first()
-    if batch is None:
-        return CodesLeft(None, 0)
-    left = RecoveryCode.objects.usable().filter(batch=batch).count()
-    return CodesLeft(batch, left, batch.expires_at)
-
-
 def reopen_on_sign_in(
     sender: object, *, user: AbstractBaseUser, request: HttpRequest | None = None, **kwargs: Any
 ) -> None:
@@ -151,6 +126,12 @@ def reopen_on_sign_in(
             in_transaction(work)
     except Exception as error:  # signing in otherwise never fails because of us (R-61)
         logger.error("account not opened: %s", type(error).__name__)
+
+
+def note_sign_in(sender: object, *, request: HttpRequest | None = None, **kwargs: Any) -> None:
+    """Remember in the session when its user signed in, for REAUTH_MAX_AGE."""
+    if request is not None and hasattr(request, "session"):
+        request.session[SIGNED_IN_AT] = timezone.now().timestamp()
 
 
 def clear_cooldown(

@@ -1,52 +1,25 @@
-"""The pages. Each one works with forms and links alone; JSON is the answer when it is asked for."""
+"""Signing in with a recovery code, and signing out."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.decorators import login_not_required
-from django.contrib.auth.mixins import LoginRequiredMixin
 from django.db import transaction
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render, resolve_url
 from django.urls import NoReverseMatch
-from django.utils import timezone
-from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
-from django.views.generic import TemplateView
 
 from recovery_backend import emails, flows
 from recovery_backend.audit import logger
 from recovery_backend.conf import conf
 from recovery_backend.forms import RecoveryLoginForm
-from recovery_backend.models import email_of
-
-Response = TypeVar("Response", bound=HttpResponseBase)
-
-HEADERS = {
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
-
-
-class RecoveryPage:
-    """What all pages share: no caching, no framing, and the site's name (R-75, R-92)."""
-
-    request: HttpRequest
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response: HttpResponseBase = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
-        return protected(response)
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        context: dict[str, Any] = super().get_context_data(**kwargs)  # type: ignore[misc]
-        return {**context, "recovery_site_name": emails.site_name()}
+from recovery_backend.views.page import RecoveryPage, protected, waiting_text, wants_json
 
 
 class LoginView(RecoveryPage, auth_views.LoginView):
@@ -123,48 +96,15 @@ class LoginView(RecoveryPage, auth_views.LoginView):
 
 
 class LogoutView(RecoveryPage, auth_views.LogoutView):  # type: ignore[misc]
-    """Sign out, by POST only."""
+    """Sign out, by POST only. What the browser cached of our pages goes too (R-89)."""
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        response = super().post(request, *args, **kwargs)
+        response.headers["Clear-Site-Data"] = '"cache"'
+        return response
 
     def get_default_redirect_url(self) -> str:
         return resolve_url(conf.REDIRECT_VIEW_AFTER_LOGOUT)
-
-
-class DashboardView(RecoveryPage, LoginRequiredMixin, TemplateView):
-    """Who is signed in, and how many of their codes are left."""
-
-    template_name = "recovery_backend/dashboard.html"
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        user: Any = self.request.user
-        codes = flows.codes_left(user)
-        return super().get_context_data(
-            **kwargs,
-            codes=codes,
-            is_expired=codes.expires_at is not None and codes.expires_at <= timezone.now(),
-            account=email_of(user) or user.get_username(),
-        )
-
-
-def protected(response: Response) -> Response:
-    """The response with the headers of every page of ours; it depends on cookie and Accept."""
-    for name, value in HEADERS.items():
-        response.headers[name] = value
-    add_never_cache_headers(response)
-    patch_vary_headers(response, ("Accept", "Cookie"))
-    return response
-
-
-def wants_json(request: HttpRequest) -> bool:
-    """Whether the client prefers JSON to HTML."""
-    return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
-
-
-def waiting_text(seconds: int) -> str:
-    """A waiting time as a person would say it, rounded up so that it is never too short."""
-    if seconds < 60:
-        return ngettext("%(number)d second", "%(number)d seconds", seconds) % {"number": seconds}
-    minutes = -(-seconds // 60)
-    return ngettext("%(number)d minute", "%(number)d minutes", minutes) % {"number": minutes}
 
 
 def _json_errors(form: Form, next_try_seconds: int) -> dict[str, Any]:

@@ -1,0 +1,58 @@
+"""The journeys of a person: the only place that joins request, session, rows and messages.
+
+A page, the JSON API and a command call the same function.
+"""
+
+from recovery_backend.flows.batches import (
+    delete_all,
+    delete_code,
+    generate,
+    invalidate_code,
+    verify,
+)
+from recovery_backend.flows.delivery import (
+    Plaintext,
+    download,
+    drop_stale_plaintext,
+    email_codes,
+    email_state,
+    forget_plaintext,
+    plaintext_of,
+)
+from recovery_backend.flows.entry import (
+    check_credentials,
+    clear_cooldown,
+    note_sign_in,
+    reopen_on_sign_in,
+    sign_in,
+    wait_seconds,
+)
+from recovery_backend.flows.guards import (
+    active_batch,
+    count_action,
+    require_recent_sign_in,
+)
+
+__all__ = [
+    "Plaintext",
+    "active_batch",
+    "check_credentials",
+    "clear_cooldown",
+    "count_action",
+    "delete_all",
+    "delete_code",
+    "download",
+    "drop_stale_plaintext",
+    "email_codes",
+    "email_state",
+    "forget_plaintext",
+    "generate",
+    "invalidate_code",
+    "note_sign_in",
+    "plaintext_of",
+    "reopen_on_sign_in",
+    "require_recent_sign_in",
+    "sign_in",
+    "verify",
+    "wait_seconds",
+]

@@ -1,0 +1,222 @@
+"""How new codes reach their owner: on the page once, as a file once, by e-mail once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, cast
+
+from django.http import HttpRequest
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from recovery_backend import audit, cooldown, emails, exports, signals, stash, tasks
+from recovery_backend.addresses import email_of
+from recovery_backend.audit import Event, Reason
+from recovery_backend.conf import conf
+from recovery_backend.emails import Notice
+from recovery_backend.exceptions import (
+    AlreadyDelivered,
+    EmailTurnedOff,
+    NoAddress,
+    PlaintextGone,
+)
+from recovery_backend.exports import ExportFile
+from recovery_backend.flows.guards import entry_for, throttle
+from recovery_backend.models import RecoveryCodeBatch, RecoveryCodeEmailLog
+from recovery_backend.stash import Stashed
+from recovery_backend.transactions import in_transaction
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+UNREADABLE_KEY = "recovery_backend_stash_unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Plaintext:
+    """The codes that this session may still deliver; `codes` is empty once they were shown."""
+
+    number: int
+    expires_at: datetime
+    codes: tuple[str, ...] = field(repr=False)
+
+    @property
+    def seconds_left(self) -> int:
+        return max(0, int((self.expires_at - timezone.now()).total_seconds()))
+
+
+@sensitive_variables()
+def plaintext_of(request: HttpRequest, *, may_show: bool) -> Plaintext | None:
+    """What this session still holds of the user's codes: shown to one request only (R-74).
+
+    None when there is nothing, or nothing that this browser's cookie opens. With `may_show` False
+    the codes stay unseen.
+    """
+    batch, stashed = _held(request)
+    if batch is None or stashed is None:
+        return None
+    is_first = may_show and _claim_view(request, batch)
+    codes = stashed.codes if is_first else ()
+    return Plaintext(len(stashed.codes), stashed.expires_at, codes)
+
+
+def _claim_view(request: HttpRequest, batch: RecoveryCodeBatch) -> bool:
+    def work() -> bool:
+        if not batch.mark_viewed():
+            return False
+        audit.record(entry_for(request, Event.BATCH_VIEWED, batch=batch.pk))
+        return True
+
+    return in_transaction(work)
+
+
+@sensitive_variables()
+def download(request: HttpRequest, batch: RecoveryCodeBatch, file_format: str) -> ExportFile:
+    """The codes of a batch as a file, once (R-76).
+
+    Raises `PlaintextGone` and `AlreadyDelivered`; `ValueError` for a format that does not exist.
+    """
+    if batch.has_downloaded:
+        raise AlreadyDelivered("download")
+    stashed = _deliverable(request, batch)
+    # Made before the one download is claimed, so that a fault costs nobody their codes.
+    file = exports.render(file_format, _sheet(request, batch, stashed))
+
+    def work() -> None:
+        if not batch.mark_downloaded():
+            raise AlreadyDelivered("download")
+        data = {"format": file_format}
+        entry = entry_for(request, Event.BATCH_DOWNLOADED, batch=batch.pk, data=data)
+        audit.record(entry)
+        tasks.notify(Notice.CODES_DOWNLOADED, entry)
+        tasks.send_on_commit(
+            signals.codes_delivered, user=request.user, batch=batch, how="download"
+        )
+
+    in_transaction(work)
+    _forget_if_all_delivered(request, batch)
+    return file
+
+
+@sensitive_variables()
+def email_codes(request: HttpRequest, batch: RecoveryCodeBatch) -> None:
+    """Send the codes of a batch to the account's own address, once; again if that failed (R-81).
+
+    Raises `EmailTurnedOff`, `NoAddress`, `PlaintextGone`, `AlreadyDelivered` and `CooldownActive`.
+    """
+    user = _user(request)
+    if not conf.EMAIL_CODES:
+        raise EmailTurnedOff
+    if not (address := emails.address_of(user)):
+        raise NoAddress
+    if batch.has_emailed:
+        raise AlreadyDelivered("email")
+    stashed = _deliverable(request, batch)
+    if refusal := cooldown.count_repeat("email", user):
+        throttle(request, refusal, Reason.COOLDOWN)
+    expires_at = timezone.now() + timedelta(seconds=conf.STASH_TTL)
+    sealed = stash.seal("email", user, batch.pk, expires_at, stashed.codes)
+
+    def work() -> None:
+        if not batch.queue_email():
+            raise AlreadyDelivered("email")
+        audit.record(entry_for(request, Event.BATCH_EMAIL_QUEUED, batch=batch.pk))
+        if conf.STORE_EMAIL_LOG:
+            RecoveryCodeEmailLog.objects.create(
+                user=user,
+                batch=batch.public_id,
+                recipient=address,
+                state=RecoveryCodeEmailLog.State.QUEUED,
+            )
+        tasks.email_codes(batch.pk, sealed)
+
+    in_transaction(work)
+
+
+def email_state(request: HttpRequest) -> str:
+    """How the e-mail of the user's active codes stands: none, queued, sent or failed."""
+    batch = RecoveryCodeBatch.objects.active_of(_user(request))
+    return batch.shown_email_state if batch else "none"
+
+
+def forget_plaintext(request: HttpRequest) -> None:
+    """The owner has saved the codes: nothing of them is kept any longer."""
+    batch = stash.batch_of(request)
+    stash.wipe(request)
+    if batch is not None:
+        _record(request, Event.STASH_WIPED, batch)
+
+
+def drop_stale_plaintext(request: HttpRequest) -> None:
+    """Forget plaintext that has expired, or whose owner changed password or address (R-71, R-72).
+
+    Costs nothing for a session that holds none.
+    """
+    if not stash.is_kept(request):
+        return
+    if not request.user.is_authenticated:
+        stash.wipe(request)
+    elif stash.is_over(request, request.user):
+        batch = stash.batch_of(request)
+        stash.wipe(request)
+        _record(request, Event.STASH_EXPIRED, batch)
+
+
+@sensitive_variables()
+def _deliverable(request: HttpRequest, batch: RecoveryCodeBatch) -> Stashed:
+    held, stashed = _held(request)
+    if stashed is None or held != batch:
+        raise PlaintextGone
+    return stashed
+
+
+@sensitive_variables()
+def _held(request: HttpRequest) -> tuple[RecoveryCodeBatch | None, Stashed | None]:
+    """The active batch and its plaintext, if this session and browser hold it together."""
+    drop_stale_plaintext(request)
+    if not stash.is_kept(request):
+        return None, None
+    batch = RecoveryCodeBatch.objects.active_of(_user(request))
+    if batch is None or batch.pk != stash.batch_of(request):
+        stash.wipe(request)  # replaced or deleted, perhaps in another browser
+        return None, None
+    stashed = stash.read(request, _user(request))
+    if stashed is None:
+        _note_unreadable(request, batch)
+    else:
+        _forget_if_all_delivered(request, batch)
+    return batch, stashed
+
+
+def _note_unreadable(request: HttpRequest, batch: RecoveryCodeBatch) -> None:
+    # Once for each batch: a browser that lost its cookie asks again with every page (R-122).
+    if stash.COOKIE in request.COOKIES and request.session.get(UNREADABLE_KEY) != batch.pk:
+        request.session[UNREADABLE_KEY] = batch.pk
+        _record(request, Event.STASH_DECRYPT_FAIL, batch.pk)
+
+
+def _forget_if_all_delivered(request: HttpRequest, batch: RecoveryCodeBatch) -> None:
+    can_email = conf.EMAIL_CODES and emails.address_of(_user(request))
+    is_emailed = batch.email_state == batch.EmailState.SENT
+    if batch.has_viewed and batch.has_downloaded and (is_emailed or not can_email):
+        stash.wipe(request)
+
+
+def _sheet(request: HttpRequest, batch: RecoveryCodeBatch, stashed: Stashed) -> exports.CodeSheet:
+    user = _user(request)
+    return exports.CodeSheet(
+        codes=stashed.codes,
+        site_name=emails.site_name(),
+        account=email_of(user) or user.get_username(),
+        issued_at=batch.issued_at,
+        expires_at=batch.expires_at,
+    )
+
+
+def _record(request: HttpRequest, event: Event, batch: int | None) -> None:
+    in_transaction(lambda: audit.record(entry_for(request, event, batch=batch)))
+
+
+def _user(request: HttpRequest) -> User:
+    return cast("User", request.user)

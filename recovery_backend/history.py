@@ -1,0 +1,255 @@
+"""What a user may read about their own codes: the batches, how many are left, what happened.
+
+Everything on the page comes from one cache entry per user. It is as old as the user's newest
+audit row, and every change of ours writes one, so it is right the moment anything changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.cache import cache
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, Max, OuterRef, Q, Subquery
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from recovery_backend import audit
+from recovery_backend.addresses import email_of
+from recovery_backend.audit import Event, RecoveryCodeAudit, logger
+from recovery_backend.clients import masked_network
+from recovery_backend.conf import conf
+from recovery_backend.models import (
+    RecoveryCode,
+    RecoveryCodeBatch,
+    RecoveryCodeSetup,
+    shown_email_state,
+)
+
+ACTIVITY_LENGTH = 10
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCard:
+    """One batch as its owner sees it."""
+
+    pk: int
+    public_id: UUID
+    status: str
+    issued_at: datetime
+    modified_at: datetime
+    expires_at: datetime | None
+    number_issued: int
+    number_used: int
+    number_deactivated: int
+    number_removed: int
+    number_active: int
+    has_viewed: bool
+    has_downloaded: bool
+    email_state: str
+    email_queued_at: datetime | None
+
+    @property
+    def has_generated(self) -> bool:
+        """A batch exists by having been generated."""
+        return True
+
+    @property
+    def is_active(self) -> bool:
+        return self.status == RecoveryCodeBatch.Status.ACTIVE
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    @property
+    def number_left(self) -> int:
+        """How many codes can still be used."""
+        return self.number_active if self.is_active and not self.is_expired else 0
+
+    @property
+    def shown_email_state(self) -> str:
+        """none, queued, sent or failed."""
+        return shown_email_state(self.email_state, self.email_queued_at)
+
+    @property
+    def has_emailed(self) -> bool:
+        return self.shown_email_state in {"queued", "sent"}
+
+    @property
+    def status_text(self) -> str:
+        if self.is_active and self.is_expired:
+            return str(_("expired"))
+        return str(RecoveryCodeBatch.Status(self.status).label)
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """One event of an account in words for its owner."""
+
+    at: datetime
+    event: str
+    network: str
+    is_refusal: bool
+
+    @property
+    def text(self) -> str:
+        return str(WORDS[Event(self.event)])
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What the dashboard says about a user's codes."""
+
+    batch: BatchCard | None
+    cards: list[BatchCard]
+    activity: list[Activity]
+    has_passed_test: bool
+
+    @property
+    def left(self) -> int:
+        return self.batch.number_left if self.batch else 0
+
+    @property
+    def is_expired(self) -> bool:
+        return self.batch is not None and self.batch.is_expired
+
+    @property
+    def is_out(self) -> bool:
+        return self.batch is not None and not self.left
+
+    @property
+    def is_low(self) -> bool:
+        return self.batch is not None and self.left <= conf.LOW_CODES_WARNING
+
+    def page(self, number: Any) -> Page[BatchCard]:
+        """A page of the history; the nearest one for a number that is none."""
+        return Paginator(self.cards, conf.PER_PAGE).get_page(number)
+
+
+# Events that say something to an owner; the others are for the auditor.
+WORDS = {
+    Event.LOGIN_SUCCESS: _("Someone signed in with one of your codes."),
+    Event.LOGIN_SUCCESS_AFTER_FAIL: _("Someone signed in with one of your codes, after failures."),
+    Event.LOGIN_FAIL: _("A sign-in with your e-mail address was refused."),
+    Event.LOGIN_OWNER_MISMATCH: _("One of your codes was tried with another e-mail address."),
+    Event.LOGIN_THROTTLED: _("Sign-ins with your e-mail address had to wait."),
+    Event.LOGIN_SUSPENDED: _("Signing in with a code was closed after too many failures."),
+    Event.COOLDOWN_CLEARED: _("Signing in with a code was opened again."),
+    Event.CODE_REPLAY: _("A used code was tried again."),
+    Event.CODE_INVALIDATED: _("Codes were taken out of service."),
+    Event.CODE_DELETED: _("A code was deleted."),
+    Event.ROW_TAMPER: _("A code that does not belong to your account was refused."),
+    Event.BATCH_GENERATED: _("Codes were generated."),
+    Event.BATCH_REGENERATED: _("New codes replaced the old ones."),
+    Event.BATCH_VIEWED: _("Your new codes were shown."),
+    Event.BATCH_DOWNLOADED: _("Your codes were downloaded."),
+    Event.BATCH_EMAILED: _("Your codes were e-mailed."),
+    Event.BATCH_EMAIL_FAILED: _("Your codes could not be e-mailed."),
+    Event.BATCH_VERIFIED: _("You tested a code, and it works."),
+    Event.BATCH_VERIFY_FAIL: _("A code was tested and is not one of your current ones."),
+    Event.BATCH_DELETED: _("All codes were deleted."),
+}
+
+
+def overview_of(user: AbstractBaseUser) -> Overview:
+    """Everything that the dashboard says about this user: one query when it is cached."""
+    seconds = max(conf.CACHE_MIN, min(conf.CACHE_TTL, conf.CACHE_MAX))
+    version = _version(user)
+    has_passed_test = bool(version and version[-1])
+    key = f"recovery_backend:history:{user.pk}"
+    shape = (version, conf.MAX_VISIBLE)
+    cached = _cached(key) if seconds else None
+    if cached is not None and cached[0] == shape:
+        found: Overview = cached[1]
+        return found
+    overview = _overview(user, has_passed_test)
+    if seconds:
+        _remember(key, (shape, overview), seconds)
+    return overview
+
+
+def _version(user: AbstractBaseUser) -> tuple[Any, ...] | None:
+    """How many rows the audit has of this user, and which is the last: each change adds one.
+
+    The number too: of two transactions the one that began first may commit last.
+    """
+    own = RecoveryCodeAudit.objects.filter(user=OuterRef("pk")).order_by().values("user")
+    strangers = _strangers(user).order_by("-at").values("pk")[:1]
+    return (
+        get_user_model()
+        ._base_manager.filter(pk=user.pk)
+        .values_list(
+            Subquery(own.annotate(number=Count("pk")).values("number")),
+            Subquery(own.annotate(last=Max("pk")).values("last")),
+            Subquery(strangers),
+            Subquery(RecoveryCodeSetup.objects.filter(user=OuterRef("pk")).values("verified_at")),
+        )
+        .first()
+    )
+
+
+def _overview(user: AbstractBaseUser, has_passed_test: bool) -> Overview:
+    cards = [_card(batch) for batch in _batches(user)]
+    active = next((card for card in cards if card.is_active), None)
+    return Overview(active, cards, _activity(user), has_passed_test)
+
+
+def _batches(user: AbstractBaseUser) -> Iterable[RecoveryCodeBatch]:
+    status = RecoveryCode.Status
+    return (
+        RecoveryCodeBatch.objects.filter(user_id=user.pk)
+        .annotate(
+            number_active=Count("codes", filter=Q(codes__status=status.ACTIVE)),
+            number_used=Count("codes", filter=Q(codes__status=status.USED)),
+            number_deactivated=Count("codes", filter=Q(codes__status=status.INVALIDATED)),
+            number_removed=Count("codes", filter=Q(codes__status=status.DELETED)),
+            retired_last=Max("codes__retired_at"),
+        )
+        .order_by("-issued_at", "-pk")[: conf.MAX_VISIBLE]
+    )
+
+
+def _card(batch: Any) -> BatchCard:
+    card = {name: getattr(batch, name) for name in BatchCard.__slots__}
+    # A code that is used changes its own row only.
+    card["modified_at"] = max(batch.modified_at, batch.retired_last or batch.modified_at)
+    return BatchCard(**card)
+
+
+def _strangers(user: AbstractBaseUser) -> Any:
+    # Tries with the owner's address that no code of theirs stood behind: they name no user.
+    accounts = audit.accounts_of(email_of(user)) if email_of(user) else []
+    return RecoveryCodeAudit.objects.filter(account__in=accounts, user__isnull=True)
+
+
+def _activity(user: AbstractBaseUser) -> list[Activity]:
+    rows: list[RecoveryCodeAudit] = []
+    for kind in (RecoveryCodeAudit.objects.filter(user_id=user.pk), _strangers(user)):
+        rows += kind.filter(event__in=WORDS).order_by("-at", "-pk")[:ACTIVITY_LENGTH]
+    rows.sort(key=lambda row: (row.at, row.pk), reverse=True)
+    return [
+        Activity(row.at, row.event, masked_network(row.address or ""), bool(row.reason))
+        for row in rows[:ACTIVITY_LENGTH]
+    ]
+
+
+def _cached(key: str) -> Any:
+    try:
+        return cache.get(key)
+    except Exception as error:  # cache clients raise what they like; the rows are the truth
+        logger.warning("history not read from the cache: %s", type(error).__name__)
+        return None
+
+
+def _remember(key: str, value: object, seconds: int) -> None:
+    try:
+        cache.set(key, value, timeout=seconds)
+    except Exception as error:
+        logger.warning("history not cached: %s", type(error).__name__)

@@ -1,0 +1,111 @@
+"""The dashboard: the codes once, what is left of them, and what happened to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.contrib.messages import get_messages
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_variables
+from django.views.generic import TemplateView
+
+from recovery_backend import emails, exports, flows, history
+from recovery_backend.addresses import canonical_email, email_of
+from recovery_backend.conf import conf
+from recovery_backend.flows import Plaintext
+from recovery_backend.history import BatchCard
+from recovery_backend.models import MAX_DAYS_TO_EXPIRE
+from recovery_backend.views.page import RecoveryPage, waiting_text
+
+# A message with this prefix belongs to the form that is named after it.
+PROBLEM_TAG = "recovery-problem-"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What can still be done to take the active codes along, and what was done."""
+
+    can_download: bool
+    has_downloaded: bool
+    can_email: bool
+    has_emailed: bool
+    email_state: str
+    address: str
+    default_format: str
+
+    @property
+    def formats(self) -> list[tuple[str, str]]:
+        names = {"txt": _("Text (TXT)"), "csv": _("Spreadsheet (CSV)"), "pdf": _("Paper (PDF)")}
+        return [(value, names[value]) for value in exports.FORMATS]
+
+
+class DashboardView(RecoveryPage, LoginRequiredMixin, TemplateView):
+    """Everything about the signed-in user's own codes. Fresh codes are shown to one GET only."""
+
+    template_name = "recovery_backend/dashboard.html"
+
+    @sensitive_variables()
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        user: Any = self.request.user
+        wait_seconds = kwargs.get("wait_seconds", 0)
+        plaintext = flows.plaintext_of(self.request, may_show=may_show(self.request))
+        overview = history.overview_of(user)
+        problems, notes = _messages(self.request)
+        return super().get_context_data(
+            **{
+                "account": email_of(user) or user.get_username(),
+                "has_address": bool(canonical_email(email_of(user))),
+                "overview": overview,
+                "plaintext": plaintext,
+                "delivery": _delivery(overview.batch, plaintext, emails.address_of(user)),
+                "can_verify": bool(overview.left) and not overview.has_passed_test,
+                "replaces": overview.batch is not None,
+                "days_to_expire_max": MAX_DAYS_TO_EXPIRE,
+                "history": overview.page(self.request.GET.get("page")),
+                "activity": overview.activity,
+                "problems": problems,
+                "messages": notes,
+                "waiting_for": "",
+                "waiting_text": waiting_text(wait_seconds),
+                "wait_seconds": wait_seconds,
+                **kwargs,
+            }
+        )
+
+
+def may_show(request: HttpRequest) -> bool:
+    """Whether a person is looking: not a HEAD, and not a browser that loads ahead."""
+    purpose = f"{request.headers.get('Sec-Purpose', '')} {request.headers.get('Purpose', '')}"
+    return request.method == "GET" and "prefetch" not in purpose
+
+
+def _delivery(
+    batch: BatchCard | None, plaintext: Plaintext | None, address: str
+) -> Delivery | None:
+    if batch is None or (plaintext is None and batch.shown_email_state == "none"):
+        return None
+    is_there = plaintext is not None
+    return Delivery(
+        can_download=is_there and not batch.has_downloaded,
+        has_downloaded=batch.has_downloaded,
+        can_email=is_there and conf.EMAIL_CODES and bool(address) and not batch.has_emailed,
+        has_emailed=batch.has_emailed,
+        email_state=batch.shown_email_state,
+        address=address,
+        default_format=conf.DEFAULT_FORMAT,
+    )
+
+
+def _messages(request: HttpRequest) -> tuple[dict[str, str], list[Any]]:
+    """The texts that belong to one form, by its name, and all other messages."""
+    problems, others = {}, []
+    for message in get_messages(request):
+        tag = message.extra_tags or ""
+        if tag.startswith(PROBLEM_TAG):
+            problems[tag.removeprefix(PROBLEM_TAG)] = str(message)
+        else:
+            others.append(message)
+    return problems, others
