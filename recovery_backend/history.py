@@ -158,6 +158,9 @@ WORDS = {
 }
 
 
+STRANGERS_EVENTS = {Event.LOGIN_FAIL, Event.LOGIN_THROTTLED}
+
+
 def overview_of(user: AbstractBaseUser) -> Overview:
     """Everything that the dashboard says about this user: one query when it is cached."""
     seconds = max(conf.CACHE_MIN, min(conf.CACHE_TTL, conf.CACHE_MAX))
@@ -224,9 +227,12 @@ def _card(batch: Any) -> BatchCard:
 
 
 def _strangers(user: AbstractBaseUser) -> Any:
-    # Tries with the owner's address that no code of theirs stood behind: they name no user.
+    # Tries with the owner's address that no code stood behind. Other rows without a user are those
+    # of a deleted one, who may have had this address before.
     accounts = audit.accounts_of(email_of(user)) if email_of(user) else []
-    return RecoveryCodeAudit.objects.filter(account__in=accounts, user__isnull=True)
+    return RecoveryCodeAudit.objects.filter(
+        account__in=accounts, user__isnull=True, batch__isnull=True, event__in=STRANGERS_EVENTS
+    )
 
 
 def _activity(user: AbstractBaseUser) -> list[Activity]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.auth.views import redirect_to_login
 from django.db import transaction
@@ -17,6 +18,7 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.generic import View
 
 from recovery_backend import emails, flows
@@ -62,7 +64,10 @@ class ActionView(RecoveryPage, LoginRequiredMixin, View):
     needs_recent_sign_in = True
 
     # Under ATOMIC_REQUESTS an error in the page would take back what was counted and recorded.
+    # LoginRequiredMiddleware would send people back, after they signed in, to a URL for POST only.
     @method_decorator(transaction.non_atomic_requests)
+    @method_decorator(login_not_required)
+    @method_decorator(sensitive_post_parameters())
     @method_decorator(csrf_protect)
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         return super().dispatch(request, *args, **kwargs)
@@ -76,7 +81,8 @@ class ActionView(RecoveryPage, LoginRequiredMixin, View):
         except CooldownActive as cooldown:
             return self.wait_response(cooldown.wait_seconds)
         except SignInTooOld:
-            return self.sign_in_again()
+            text = _("For this, please sign in again. Nothing was changed.")
+            return self.sign_in(text, status=403)
         except NotTheirs:
             raise Http404 from None
         except tuple(PROBLEMS) as error:
@@ -119,13 +125,15 @@ class ActionView(RecoveryPage, LoginRequiredMixin, View):
         response["Retry-After"] = str(wait_seconds)
         return response
 
-    def sign_in_again(self) -> HttpResponse:
-        """To LOGIN_URL and back, with nothing changed (R-43)."""
-        text = _("For this, please sign in again. Nothing was changed.")
+    def handle_no_permission(self) -> HttpResponse:  # type: ignore[override]
+        return self.sign_in(_("Please sign in first. Nothing was changed."), status=401)
+
+    def sign_in(self, text: str, *, status: int) -> HttpResponse:
+        """To LOGIN_URL, and from there to the dashboard, with nothing changed (R-43)."""
         target = redirect_to_login(reverse("recovery_dashboard"), resolve_url(settings.LOGIN_URL))
         if wants_json(self.request):
-            answer = {"code": "sign_in_again", "detail": text, "redirect_to": target.url}
-            return JsonResponse(answer, status=403)
+            answer = {"code": "sign_in", "detail": text, "redirect_to": target.url}
+            return JsonResponse(answer, status=status)
         messages.warning(self.request, text, fail_silently=True)
         return target
 
