@@ -88,7 +88,7 @@ class RecoveryCodeBatch(models.Model):
 
     class Status(models.TextChoices):
         ACTIVE = "active", _("active")
-        SUPERSEDED = "superseded", _("replaced by a newer batch")
+        SUPERSEDED = "superseded", _("replaced by newer codes")
         INVALIDATED = "invalidated", _("invalidated")
         DELETED = "deleted", _("deleted")
 

@@ -22,6 +22,13 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 PATIENCE_MS = 10_000
+WIDTHS = (320, 1280)
+SCHEMES = ("light", "dark")
+SMALL_TARGETS = """() => [...document.querySelectorAll("a, button, input, textarea, summary")]
+    .filter((el) => el.checkVisibility() && el.type !== "hidden")
+    .map((el) => [el.outerHTML.slice(0, 60), el.getBoundingClientRect()])
+    .filter(([, box]) => box.width < 24 || box.height < 24)
+    .map(([html]) => html)"""
 
 
 def is_missing(what):
@@ -106,6 +113,30 @@ def axe(chromium):
     from axe_playwright_python.sync_playwright import Axe
 
     return Axe()
+
+
+@pytest.fixture
+def inspect(axe):
+    """Look at a page on a narrow phone and on a desk, light and dark: it fits and is accessible.
+
+    With SCREENSHOTS=folder in the environment, what was seen is kept there.
+    """
+
+    def inspect_(page, name):
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            assert page.evaluate(SMALL_TARGETS) == []
+            for scheme in SCHEMES:
+                page.emulate_media(color_scheme=scheme)
+                if folder := os.environ.get("SCREENSHOTS"):
+                    picture = Path(folder) / f"{name}-{width}-{scheme}.png"
+                    page.screenshot(path=picture, full_page=True)
+                result = axe.run(page)
+                assert result.violations_count == 0, result.generate_report()
+        assert page.locator("h1").count() == 1
+
+    return inspect_
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -16,11 +15,6 @@ pytestmark = pytest.mark.browser
 
 OWNER = "owner@example.com"
 PREFIX = "DJANGO_AUTH_RECOVERY_CODES_"
-SMALL_TARGETS = """() => [...document.querySelectorAll("a, button, input, textarea, summary")]
-    .filter((el) => el.checkVisibility() && el.type !== "hidden")
-    .map((el) => [el.outerHTML.slice(0, 60), el.getBoundingClientRect()])
-    .filter(([, box]) => box.width < 24 || box.height < 24)
-    .map(([html]) => html)"""
 
 
 def fill_in(page, code, email=OWNER):
@@ -34,7 +28,7 @@ def submit(page):
 
 def is_signed_in(page, site):
     page.wait_for_url(re.compile(f"^{re.escape(site + DASHBOARD)}(#content)?$"))
-    return page.get_by_text(OWNER).is_visible()
+    return page.get_by_text(f"Signed in as {OWNER}").is_visible()
 
 
 def fail_times(number):
@@ -354,19 +348,10 @@ def show(open_page, user, make_codes, client, settings):
 
 
 @pytest.mark.parametrize("state", STATES, ids=named)
-def test_every_state_is_accessible_and_fits(show, axe, state):
+def test_every_state_is_accessible_and_fits(show, inspect, state):
     """R-134, R-135, R-136, R-139: light and dark, on a narrow phone and on a desk."""
     page = show(state)
-    for width in (320, 1280):
-        page.set_viewport_size({"width": width, "height": 800})
-        assert page.evaluate("document.documentElement.scrollWidth") == width
-        assert page.evaluate(SMALL_TARGETS) == []
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            save_picture(page, f"{named(state)}-{width}-{scheme}")
-            result = axe.run(page)
-            assert result.violations_count == 0, result.generate_report()
-    assert page.locator("h1").count() == 1
+    inspect(page, named(state))
     assert page.locator("html").get_attribute("lang") == "en"
 
 
@@ -376,7 +361,7 @@ def test_every_state_is_accessible_and_fits(show, axe, state):
 def test_the_dashboard_says_how_it_stands(show, state, sentence):
     page = show(state)
     assert page.get_by_text(sentence).is_visible()
-    assert page.get_by_text(OWNER).is_visible()
+    assert page.get_by_text(f"Signed in as {OWNER}").is_visible()
 
 
 def test_the_focus_can_be_seen_on_everything_that_takes_it(show):
@@ -407,9 +392,3 @@ def test_no_page_listens_for_pasting_or_runs_inline_code():
     for template in (package / "templates/recovery_backend").glob("*.html"):
         html = template.read_text()
         assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", html)
-
-
-def save_picture(page, name):
-    """With SCREENSHOTS=folder, keep what was seen."""
-    if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
