@@ -1,13 +1,14 @@
 PYTHON ?= python3
 PORT ?= 8000
+SERVER ?= asgi
 BIN = .venv/bin
 
-.PHONY: demo test check matrix bench docs clean
+.PHONY: demo test check matrix bench docs messages clean
 
-demo: .venv/installed-demo  ## the example site with its worker, at http://127.0.0.1:$(PORT)/
+demo: .venv/installed-demo  ## the example site with its worker, at http://127.0.0.1:$(PORT)/; SERVER=wsgi
 	@$(BIN)/python example_site/manage.py migrate --verbosity 0
 	@$(BIN)/python example_site/manage.py seed_demo --port $(PORT)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" PORT=$(PORT) $(BIN)/honcho start -f example_site/Procfile || [ $$? -eq 130 ]
+	@PATH="$(CURDIR)/$(BIN):$$PATH" PORT=$(PORT) $(BIN)/honcho start -f example_site/Procfile $(SERVER) worker || [ $$? -eq 130 ]
 
 test: .venv/installed-test  ## every test, on SQLite and on the services that answer
 	$(BIN)/python -m tests
@@ -28,6 +29,10 @@ bench: .venv/installed-test  ## the figures of docs/performance.md, on PostgreSQ
 
 docs: .venv/installed-test  ## docs/settings.md from the table of settings
 	$(BIN)/python docs/make_settings.py
+
+messages: .venv/installed-test  ## the texts to translate, into recovery_backend/locale (needs gettext)
+	cd recovery_backend && ../$(BIN)/django-admin makemessages --all --no-obsolete --add-location file
+	cd recovery_backend && ../$(BIN)/django-admin compilemessages
 
 clean:
 	rm -rf .venv .nox dist example_site/var

@@ -11,7 +11,7 @@ from recovery_backend.keys import generate_key
 from recovery_backend.log_config import merge_logging
 
 BASE_DIR = Path(__file__).resolve().parent
-VAR = BASE_DIR / "var"
+VAR = Path(os.environ.get("EXAMPLE_SITE_VAR") or BASE_DIR / "var")
 
 
 def secret(name: str) -> str:
@@ -30,6 +30,7 @@ DEBUG = True
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 ROOT_URLCONF = "example_site.urls"
 WSGI_APPLICATION = "example_site.wsgi.application"
+ASGI_APPLICATION = "example_site.asgi.application"
 STATIC_URL = "/static/"
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -90,11 +91,20 @@ DATABASES = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Mails are printed by the worker, so that they can be read where `make demo` runs.
+# EXAMPLE_SITE_SMTP=host:port sends them to a mail server instead.
 MAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+MAIL_OPTIONS: dict[str, str | int] = {}
+if SMTP := os.environ.get("EXAMPLE_SITE_SMTP"):
+    host, _, port = SMTP.rpartition(":")
+    MAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    MAIL_OPTIONS = {"host": host, "port": int(port), "timeout": 30}
 if django.VERSION >= (6, 1):
-    MAILERS = {"default": {"BACKEND": MAIL_BACKEND}}
+    MAILERS = {"default": {"BACKEND": MAIL_BACKEND, "OPTIONS": MAIL_OPTIONS}}
 else:
     EMAIL_BACKEND = MAIL_BACKEND
+    EMAIL_HOST = MAIL_OPTIONS.get("host", "localhost")
+    EMAIL_PORT = MAIL_OPTIONS.get("port", 25)
+    EMAIL_TIMEOUT = MAIL_OPTIONS.get("timeout")
 DEFAULT_FROM_EMAIL = "example-site@example.com"
 
 Q_CLUSTER = {

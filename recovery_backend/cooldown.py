@@ -264,21 +264,22 @@ def count_repeat(what: Repeated, user: AbstractBaseUser) -> Refusal | None:
 def _count_repeat(key: str, account: str) -> Refusal | None:
     now = timezone.now()
     row = _locked_rows(key).get(key)
-    if row is None:
-        RecoveryCodeCooldown.objects.create(key=key, account=account, failures=1, updated_at=now)
-        return None
-    if wait := row.wait_seconds(now):
+    if row and (wait := row.wait_seconds(now)):
         return _refuse(row, wait)
     # Compared with the end of the last wait, which lasts longer than QUIET for some settings.
-    is_quiet = (row.blocked_until or row.updated_at) <= now - QUIET
-    count = 1 if is_quiet else row.failures + 1
+    is_quiet = row is None or (row.blocked_until or row.updated_at) <= now - QUIET
+    count = 1 if row is None or is_quiet else row.failures + 1
     wait = wait_after(count)
-    RecoveryCodeCooldown.objects.filter(key=key).update(
-        failures=count,
-        refused=0,
-        blocked_until=now + timedelta(seconds=wait) if wait else None,
-        updated_at=now,
-    )
+    counted = {
+        "failures": count,
+        "refused": 0,
+        "blocked_until": now + timedelta(seconds=wait) if wait else None,
+        "updated_at": now,
+    }
+    if row is None:  # a raced first one fails on the primary key, and starts over
+        RecoveryCodeCooldown.objects.create(key=key, account=account, **counted)
+    else:
+        RecoveryCodeCooldown.objects.filter(key=key).update(**counted)
     return None
 
 
@@ -300,14 +301,25 @@ def count_action(request: HttpRequest, user: AbstractBaseUser) -> Refusal | None
 def is_notice_due(notice: str, user_id: object) -> bool:
     """Whether another message of this kind may go to the user: five an hour (R-122)."""
     subject = f"{user_id} {notice}"
-    return _rate_refusal(HttpRequest(), "notice", subject, NOTICE_RATE, increment=True) is None
+    usage = _usage(HttpRequest(), "notice", subject, NOTICE_RATE, increment=True)
+    # A cache that cannot count says 0 of 0, and an owner is rather told once too often.
+    return usage is None or usage["count"] <= usage["limit"]
 
 
 def _rate_refusal(
     request: HttpRequest, what: str, subject: str, rate: str, *, increment: bool
 ) -> Refusal | None:
+    usage = _usage(request, what, subject, rate, increment=increment)
+    if usage is None or not usage["should_limit"]:
+        return None
+    return Refusal(max(1, usage["time_left"]), is_first=usage["count"] == usage["limit"] + 1)
+
+
+def _usage(
+    request: HttpRequest, what: str, subject: str, rate: str, *, increment: bool
+) -> dict[str, int] | None:
     value = write_key().mac("throttle", what, subject).hex()
-    usage = get_usage(
+    usage: dict[str, int] | None = get_usage(
         request,
         group=f"recovery_backend.{what}",
         key=lambda group, request: value,
@@ -315,9 +327,7 @@ def _rate_refusal(
         method=ALL,
         increment=increment,
     )
-    if usage is None or not usage["should_limit"]:
-        return None
-    return Refusal(max(1, usage["time_left"]), is_first=usage["count"] == usage["limit"] + 1)
+    return usage
 
 
 def _cache_key(pair: str) -> str:

@@ -51,8 +51,8 @@ async def stream(
 
 def open_place(user: AbstractBaseUser) -> bool:
     """Take one of the MAX_STREAMS places of a user; whether there was one."""
-    key = _key(user)
-    cache.add(key, 0, timeout=int(2 * LIFE_SECONDS))
+    key, seconds = _key(user), int(2 * LIFE_SECONDS)
+    cache.add(key, 0, timeout=seconds)
     try:
         taken = cache.incr(key)
     except ValueError:  # it expired just now: nobody else is there
@@ -60,6 +60,8 @@ def open_place(user: AbstractBaseUser) -> bool:
     if taken > MAX_STREAMS:
         close_place(user)
         return False
+    # The count outlives every stream that it counts; places of a server that died go with it.
+    cache.touch(key, seconds)
     return True
 
 

@@ -19,6 +19,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Count, Max, OuterRef, Q, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from recovery_backend import audit
 from recovery_backend.addresses import email_of
@@ -84,9 +85,9 @@ class BatchCard:
 
     @property
     def status_text(self) -> str:
-        if self.is_active and self.is_expired:
-            return str(_("expired"))
-        return str(RecoveryCodeBatch.Status(self.status).label)
+        """What has become of the list, for the owner."""
+        is_over = self.is_active and self.is_expired
+        return str(LIST_STATES["expired" if is_over else self.status])
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,14 @@ class Overview:
         """A page of the history; the nearest one for a number that is none."""
         return Paginator(self.cards, conf.PER_PAGE).get_page(number)
 
+
+LIST_STATES = {
+    "active": pgettext_lazy("list of codes", "active"),
+    "expired": pgettext_lazy("list of codes", "expired"),
+    "superseded": pgettext_lazy("list of codes", "replaced by a newer one"),
+    "invalidated": pgettext_lazy("list of codes", "invalidated"),
+    "deleted": pgettext_lazy("list of codes", "deleted"),
+}
 
 # Events that say something to an owner; the others are for the auditor.
 WORDS = {

@@ -10,6 +10,7 @@ from django.apps import apps
 from django.conf import settings
 from django.db import transaction
 from django.dispatch import Signal
+from django.utils.translation import get_language, override
 from django.views.decorators.debug import sensitive_variables
 
 from recovery_backend import audit, cooldown, emails, exports, signals, stash
@@ -45,8 +46,12 @@ def send_on_commit(signal: Signal, **payload: Any) -> None:
 
 
 def email_codes(batch_pk: int, sealed: str) -> None:
-    """Have the sealed codes of a batch e-mailed once the transaction commits."""
-    transaction.on_commit(partial(_hand_over, "send_codes", batch_pk, sealed), robust=True)
+    """Have the sealed codes of a batch e-mailed once the transaction commits.
+
+    In the active language: the owner is reading our page in it.
+    """
+    arguments = (batch_pk, sealed, get_language())
+    transaction.on_commit(partial(_hand_over, "send_codes", *arguments), robust=True)
 
 
 def is_queued() -> bool:
@@ -61,7 +66,7 @@ def send_notice(notice: str, audit_pk: int) -> bool:
     return row is not None and emails.send(Notice(notice), row)
 
 
-def send_codes(batch_pk: int, sealed: str) -> bool:
+def send_codes(batch_pk: int, sealed: str, language: str | None = None) -> bool:
     """Send the codes of a batch to their owner now; whether they left.
 
     Sends once, whoever calls it how often. A failure is recorded and raises nothing, since the
@@ -70,7 +75,8 @@ def send_codes(batch_pk: int, sealed: str) -> bool:
     batch = RecoveryCodeBatch.objects.select_related("user").filter(pk=batch_pk).first()
     if batch is None or not batch.start_email():
         return False
-    has_left = _has_left(batch, sealed)
+    with override(language or settings.LANGUAGE_CODE):
+        has_left = _has_left(batch, sealed)
     in_transaction(lambda: _close_email(batch, has_left))
     return has_left
 
@@ -115,8 +121,16 @@ def _close_email(batch: RecoveryCodeBatch, has_left: bool) -> None:
 
 def _notify(notice: Notice, row: RecoveryCodeAudit) -> None:
     is_repeatable = row.user is not None and notice in REPEATABLE
-    if not is_repeatable or cooldown.is_notice_due(notice, row.user_id):
+    if not is_repeatable or _is_due(notice, row.user_id):
         _hand_over("send_notice", str(notice), row.pk)
+
+
+def _is_due(notice: Notice, user_id: object) -> bool:
+    try:
+        return cooldown.is_notice_due(notice, user_id)
+    except Exception as error:  # one mail too many is better than an owner who is not told
+        logger.error("notices not counted: %s", type(error).__name__)
+        return True
 
 
 def _hand_over(task: str, *arguments: Any) -> None:

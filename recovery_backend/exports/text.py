@@ -7,6 +7,7 @@ import re
 from io import StringIO
 
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext
 from django.views.decorators.debug import sensitive_variables
 
 from recovery_backend.exports.sheet import ADVICE, ADVICE_TITLE, TITLE, CodeSheet, facts_of
@@ -20,7 +21,8 @@ FORMULA = re.compile(rf"(^|[;,|])(?=[\s\"]*[{FORMULA_SIGNS}])")
 @sensitive_variables()
 def txt(sheet: CodeSheet) -> bytes:
     width = len(str(len(sheet.codes)))
-    facts = [f"{label}: {value}" for label, value in facts_of(sheet)]
+    colon = pgettext("between a label and its value", ": ")
+    facts = [f"{label}{colon}{value}" for label, value in facts_of(sheet)]
     codes = [f"[ ] {number:>{width}}. {code}" for number, code in enumerate(sheet.codes, 1)]
     advice = [f"- {sentence}" for sentence in ADVICE]
     lines = [TITLE, "", *facts, "", *codes, "", ADVICE_TITLE, "", *advice, ""]

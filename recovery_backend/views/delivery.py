@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.core.handlers.asgi import ASGIRequest
+from django.db import connections
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
@@ -81,7 +82,17 @@ class EventsView(RecoveryPage, LoginRequiredMixin, View):
 def _state(request: HttpRequest) -> str | None:
     """The state for as long as the session lives; None once it is signed out."""
     key = request.session.session_key
-    return flows.email_state(request) if key and request.session.exists(key) else None
+    try:
+        return flows.email_state(request) if key and request.session.exists(key) else None
+    finally:
+        _release_connections()
+
+
+def _release_connections() -> None:
+    # A stream has a thread of its own, whose connection would stay open for as long as it lives.
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
 
 
 def _event_response(kind: Any, content: Any) -> HttpResponseBase:

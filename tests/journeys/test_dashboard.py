@@ -631,10 +631,14 @@ def test_every_state_is_accessible_and_fits(show, inspect, state):
     inspect(show(state), named(state))
 
 
-def test_a_language_from_right_to_left_fits(settings, open_dashboard, inspect):
-    settings.LANGUAGE_CODE = "ar"
+@pytest.mark.parametrize("language", ["ar", "de", "es", "fr"])
+def test_every_language_fits(settings, open_page, open_dashboard, inspect, language):
+    """R-136: words of any length, and from right to left."""
+    settings.LANGUAGE_CODE = language
+    inspect(open_page(LOGIN, width=320), f"{language}_sign_in")
     page = open_dashboard(width=320)
-    assert page.locator("html").get_attribute("dir") == "rtl"
+    assert page.locator("html").get_attribute("lang") == language
+    assert page.locator("html").get_attribute("dir") == ("rtl" if language == "ar" else "ltr")
     page.locator("form[action$='/generate/'] button").click()
     page.locator("[data-codes]").wait_for()
-    inspect(page, "right_to_left")
+    inspect(page, f"{language}_fresh")

@@ -2,36 +2,42 @@ from __future__ import annotations
 
 import secrets
 from argparse import ArgumentParser
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.management.base import BaseCommand
 from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
-from recovery_backend.models import RecoveryCodeBatch, RecoveryCodeCooldown
+from recovery_backend.models import RecoveryCode, RecoveryCodeBatch, RecoveryCodeCooldown
 
 TEXT = """
   {title}
 
-  {site}
-      Open this first.
+  {login}
+      Open this first. The whole way, in about two minutes:
+      1. Sign in as {name} with the password {password}
+         Ada has a list that she has used for a while, and an older one.
+      2. "Replace my codes": the new ones are shown once. Have them sent by e-mail.
+         The e-mail is printed below by the worker, and the page says that it was sent.
+      3. Sign out, and sign in as {email} with one of the new codes.
 
   {recovery}
-      Sign in as {email} with the code
+      Ada's list of today has this code, which works once, and until she replaces it:
       {code}
-      It works once. Try it again, and then some wrong ones: after five failures
-      the page says how long to wait.
+      Try it again, and then some wrong ones: after five failures the page says how long to wait.
 
   {admin}
       Sign in as {admin_name} with the password {admin_password}
       and search the cooldowns for {email} to clear her wait.
 
-  {login}
-      The ordinary way in: {name} with the password {password}
-
-  E-mails to Ada are printed below by the worker. Ctrl-C ends everything.
+  Ctrl-C ends everything.
 """
+
+DAYS_TO_EXPIRE = 365
 
 
 class Command(BaseCommand):
@@ -42,21 +48,21 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=int, default=8000)
 
+    @sensitive_variables()
     def handle(self, *args: Any, **options: Any) -> None:
         _admin, admin_password = _account("admin", is_admin=True)
         ada, password = _account("ada", is_admin=False)
-        plain_codes, _batch = RecoveryCodeBatch.create_recovery_batch(ada, days_to_expire=365)
+        code = _history(ada)
         RecoveryCodeCooldown.objects.all().delete()
         cache.clear()
         base = f"http://127.0.0.1:{options['port']}"
         text = TEXT.format(
             title=self.style.SUCCESS("The example site is starting."),
-            site=f"{base}{reverse('home')}",
             recovery=f"{base}{reverse('login_user')}",
             admin=f"{base}{reverse('admin:index')}",
-            login=f"{base}{reverse('login')}",
+            login=f"{base}{reverse('login')}?next={reverse('recovery_dashboard')}",
             email=ada.email,
-            code=self.style.SUCCESS(plain_codes[0]),
+            code=self.style.SUCCESS(code),
             name=ada.username,
             password=password,
             admin_name="admin",
@@ -74,3 +80,29 @@ def _account(name: str, *, is_admin: bool) -> tuple[User, str]:
     user.set_password(password)
     user.save()
     return user, password
+
+
+@sensitive_variables()
+def _history(user: User) -> str:
+    """Two lists in place of those of the last start, and a code of the newer one."""
+    RecoveryCodeBatch.objects.filter(user=user).delete()
+    now = timezone.now()
+    _older_batch(user, used=6, issued_at=now - timedelta(days=400))
+    codes = _older_batch(user, used=2, issued_at=now - timedelta(days=40))
+    return codes[-1]
+
+
+@sensitive_variables()
+def _older_batch(user: User, *, used: int, issued_at: datetime) -> list[str]:
+    plain_codes, batch = RecoveryCodeBatch.create_recovery_batch(user, DAYS_TO_EXPIRE)
+    batch.mark_viewed()
+    batch.mark_downloaded()
+    rows = RecoveryCode.objects.filter(batch=batch).order_by("pk")
+    for row in rows[:used]:
+        row.spend()
+    expires_at = issued_at + timedelta(days=DAYS_TO_EXPIRE)
+    rows.update(expires_at=expires_at)
+    RecoveryCodeBatch.objects.filter(pk=batch.pk).update(
+        issued_at=issued_at, expires_at=expires_at
+    )
+    return plain_codes
