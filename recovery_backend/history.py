@@ -176,7 +176,7 @@ def overview_of(user: AbstractBaseUser) -> Overview:
     version = _version(user)
     has_passed_test = bool(version and version[-1])
     key = f"recovery_backend:history:{user.pk}"
-    shape = (version, conf.MAX_VISIBLE)
+    shape = (version, conf.MAX_VISIBLE, BatchCard.__slots__)
     cached = _cached(key) if seconds else None
     if cached is not None and cached[0] == shape:
         found: Overview = cached[1]

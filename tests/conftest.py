@@ -10,8 +10,9 @@ import time_machine
 from django.contrib.auth import authenticate, get_user_model
 from django.core.cache import cache
 from django.db import connection
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from django.utils import timezone
 from hypothesis import settings as hypothesis_settings
 
@@ -26,6 +27,25 @@ LOGIN = "/auth/recovery-codes/login/"
 DASHBOARD = "/auth/recovery-codes/dashboard/"
 PASSWORD = "correct horse"
 WRONG_CODE = "-".join(["AAAAAA"] * 6)
+JSON = {"Accept": "application/json"}
+
+
+class Browser(Client):
+    """A browser that is signed in, and goes to our pages by their URL names."""
+
+    def open(self, name="recovery_dashboard", data=None, **extra):
+        return self.get(reverse(name), data, **extra)
+
+    def send(self, name, **data):
+        return self.post(reverse(name), data)
+
+    def send_json(self, name, **data):
+        return self.post(reverse(name), data, headers=JSON)
+
+    def generate(self):
+        """Generate codes, and read them from the page: they have been shown."""
+        assert self.send("recovery_generate", confirm="on").status_code == 302
+        return list(self.open().context["plaintext"].codes)
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +120,22 @@ def post_code(client):
         return client.post(LOGIN, data, REMOTE_ADDR=address)
 
     return post
+
+
+@pytest.fixture
+def make_browser():
+    def make(user):
+        browser = Browser()
+        browser.force_login(user)
+        return browser
+
+    return make
+
+
+@pytest.fixture
+def browser(user, make_browser):
+    """The browser in which `user` is signed in."""
+    return make_browser(user)
 
 
 @pytest.fixture

@@ -266,3 +266,290 @@ def test_a_fault_while_generating_leaks_nothing_and_stores_nothing(
     assert RecoveryCode.objects.count() == 0
     for code in made:
         assert witness.places_of(code) == []
+
+
+def delivered_by_mail(codes):
+    """The e-mails that hold the codes because their owner asked for it; they leave the outbox."""
+    letters = [
+        message
+        for message in mail.outbox
+        if message.to == ["owner@example.com"] and set(codes) & set(message.body.split())
+    ]
+    for message in letters:
+        mail.outbox.remove(message)
+    return letters
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_the_life_of_a_batch_leaves_no_code_anywhere(
+    user, browser, witness, settings, asynchronous
+):
+    """R-10, R-70, R-83, R-86: from generating to deleting, refusals included."""
+    settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = asynchronous
+    settings.DJANGO_AUTH_RECOVERY_CODE_STORE_EMAIL_LOG = True
+    settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_SENDER_LOGGING = True
+
+    def look(response):
+        witness.note("headers", [dict(response.headers), response.cookies.output()])
+        return response
+
+    look(browser.send("recovery_generate"))
+    shown = look(browser.open())
+    codes = shown.context["plaintext"].codes
+    assert all(code[:6] in shown.text for code in codes), "the page that may show them"
+    first, second, third, *_ = codes
+    file = look(browser.send("recovery_download", format="csv"))
+    assert first in file.text, "the file that may hold them"
+    pages = [look(browser.send("recovery_email"))]
+    for row in apps.get_model("django_q", "OrmQ").objects.all():
+        witness.note("task", row.task)
+        pkgutil.resolve_name(row.task["func"])(*row.task["args"])
+    assert len(delivered_by_mail(codes)) == 1, "the e-mail that may hold them"
+    for send in (browser.send, browser.send_json):
+        for name in ("verify_setup", "invalidate", "delete"):
+            for code in (first, " 1. " + second.replace("-", "\u2013"), third + "x"):
+                pages.append(look(send(f"recovery_{name}", recovery_code=code)))
+                pages.append(look(browser.open()))
+    pages += [look(send("recovery_download")), look(send("recovery_email"))]
+    pages += [look(browser.open(name)) for name in ("recovery_email_status", "recovery_events")]
+    browser.send("recovery_generate", confirm="on")
+    again = browser.open().context["plaintext"].codes
+    pages += [look(browser.send("recovery_saved")), look(browser.open())]
+    pages += [look(browser.send("recovery_delete_all")), look(browser.open())]
+    pages.append(look(browser.send("recovery_delete_all", confirm="on")))
+    for page in pages:
+        witness.note("page", page.content)
+    witness.note("cookies", browser.cookies.output())
+    witness.note("session", dict(browser.session.items()))
+    for code in (*codes, *again):
+        assert witness.places_of(code) == []
+
+
+@pytest.fixture
+def admin_mails(settings):
+    """Reports of errors with all local variables go to ADMINS."""
+    admin = "admin@example.com"
+    settings.ADMINS = [admin] if django.VERSION >= (6, 0) else [("Admin", admin)]
+    logging_to_admins = logging.getLogger("django.request")
+    handler = AdminEmailHandler(include_html=True)
+    logging_to_admins.addHandler(handler)
+    yield
+    logging_to_admins.removeHandler(handler)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Every code that is generated from now on."""
+    made = []
+    genuine = code_room.generate
+
+    def remember():
+        made.append(genuine())
+        return made[-1]
+
+    monkeypatch.setattr(code_room, "generate", remember)
+    return made
+
+
+@pytest.fixture(params=[True, False], ids=["middleware", "no middleware"])
+def with_and_without_middleware(request, settings):
+    if not request.param:
+        settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "recovery" not in name]
+
+
+TYPED = {
+    "recovery_verify_setup": [
+        "recovery_backend.views.actions.presented_code",
+        "recovery_backend.views.actions.ActionView.done",
+        "recovery_backend.flows.verify",
+        "recovery_backend.flows.count_action",
+        "recovery_backend.backends.open_attempt",
+        "recovery_backend.backends.judge",
+        "recovery_backend.cooldown.charge",
+        "recovery_backend.cooldown.give_back",
+        "recovery_backend.codes.canonicalise",
+        "recovery_backend.codes._seal",
+        "recovery_backend.codes.PresentedCode.__init__",
+        "recovery_backend.codes.PresentedCode.digests",
+        "recovery_backend.codes.PresentedCode.is_bound_to",
+        "recovery_backend.audit.record",
+    ],
+    "recovery_invalidate": [
+        "recovery_backend.flows.invalidate_code",
+        "recovery_backend.flows.require_recent_sign_in",
+        "recovery_backend.models.RecoveryCode.retire",
+        "recovery_backend.models.RecoveryCode.is_sealed",
+        "recovery_backend.tasks.notify",
+    ],
+    "recovery_delete": [
+        "recovery_backend.flows.delete_code",
+        "recovery_backend.models.RecoveryCodeQuerySet.presented",
+        "recovery_backend.tasks.send_on_commit",
+        "recovery_backend.views.page.protected",
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("page", "holder"), [(page, holder) for page, holders in TYPED.items() for holder in holders]
+)
+def test_a_fault_while_a_code_is_typed_on_the_dashboard_leaks_nothing(
+    browser, codes, witness, admin_mails, monkeypatch, page, holder, with_and_without_middleware
+):
+    """R-84"""
+    monkeypatch.setattr(holder, failing(holder, RuntimeError("a fault")))
+    browser.raise_request_exception = False
+    response = browser.send(page, recovery_code=codes[0])
+    witness.note("page", response.content)
+    assert response.status_code == 500
+    assert mail.outbox, "the report that must not leak was not sent"
+    assert witness.places_of(codes[0]) == []
+
+
+DELIVERING = {
+    "recovery_generate": [
+        "recovery_backend.stash.keep",
+        "recovery_backend.stash.seal",
+        "recovery_backend.stash.framed",
+        "recovery_backend.stash.write_cookie",
+        "recovery_backend.stash.json.dumps",
+        "recovery_backend.codes.display",
+        "recovery_backend.models.RecoveryCode.made_from",
+        "recovery_backend.models.Issued",
+        "recovery_backend.cooldown.open_account",
+        "recovery_backend.cooldown.count_repeat",
+        "recovery_backend.tasks.notify",
+        "recovery_backend.audit.record",
+        "recovery_backend.views.actions.ActionView.done",
+    ],
+    "recovery_dashboard": [
+        "recovery_backend.stash.read",
+        "recovery_backend.stash.unseal",
+        "recovery_backend.stash._unexpired",
+        "recovery_backend.stash.Stashed",
+        "recovery_backend.flows.delivery._claim_view",
+        "recovery_backend.flows.delivery.Plaintext",
+        "recovery_backend.history.overview_of",
+        "recovery_backend.views.dashboard._messages",
+        "recovery_backend.views.dashboard._delivery",
+        "recovery_backend.views.page.protected",
+        "recovery_backend.stash.write_cookie",
+    ],
+    "recovery_download": [
+        "recovery_backend.flows.download",
+        "recovery_backend.flows.delivery._sheet",
+        "recovery_backend.exports.render",
+        "recovery_backend.exports.CodeSheet",
+        "recovery_backend.exports.ExportFile",
+        "recovery_backend.models.RecoveryCodeBatch.mark_downloaded",
+        "recovery_backend.tasks.notify",
+        "recovery_backend.audit.record",
+        "recovery_backend.views.delivery.content_disposition_header",
+        "recovery_backend.views.delivery.HttpResponse",
+        "recovery_backend.stash.write_cookie",
+        "recovery_backend.views.page.protected",
+    ],
+    "recovery_email": [
+        "recovery_backend.stash.seal",
+        "recovery_backend.models.RecoveryCodeBatch.queue_email",
+        "recovery_backend.tasks.email_codes",
+        "recovery_backend.audit.record",
+        "recovery_backend.cooldown.count_repeat",
+        "recovery_backend.views.actions.ActionView.done",
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("page", "holder"),
+    [(page, holder) for page, holders in DELIVERING.items() for holder in holders],
+)
+def test_a_fault_while_codes_are_handed_over_leaks_nothing(
+    browser, made, witness, admin_mails, settings, monkeypatch, page, holder
+):
+    """R-84"""
+    settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = False
+    if page != "recovery_generate":
+        browser.send("recovery_generate")
+    mail.outbox.clear()
+    monkeypatch.setattr(holder, failing(holder, RuntimeError("a fault")))
+    browser.raise_request_exception = False
+    send = browser.open if page == "recovery_dashboard" else browser.send
+    response = send(page)
+    witness.note("page", response.content)
+    assert response.status_code == 500
+    delivered_by_mail(made)
+    assert mail.outbox, "the report that must not leak was not sent"
+    for code in made:
+        assert witness.places_of(code) == []
+
+
+def use_template(settings, name, source):
+    """A project's own version of a template."""
+    own = ("django.template.loaders.locmem.Loader", {name: source})
+    [engine] = settings.TEMPLATES
+    settings.TEMPLATES = [
+        {
+            **engine,
+            "APP_DIRS": False,
+            "OPTIONS": {
+                **engine["OPTIONS"],
+                "loaders": [own, "django.template.loaders.app_directories.Loader"],
+            },
+        }
+    ]
+
+
+def test_a_fault_in_a_template_that_shows_codes_leaks_nothing(
+    browser, made, witness, admin_mails, settings
+):
+    """R-84: a project's own template may fail in the middle of the list."""
+    browser.send("recovery_generate")
+    mail.outbox.clear()
+    looping = "{% for code in plaintext.codes %}{% include 'no_such_part.html' %}{% endfor %}"
+    use_template(settings, "recovery_backend/dashboard.html", looping)
+    browser.raise_request_exception = False
+    response = browser.open()
+    witness.note("page", response.content)
+    assert response.status_code == 500
+    assert mail.outbox, "the report that must not leak was not sent"
+    for code in made:
+        assert witness.places_of(code) == []
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        "recovery_backend.tasks._has_left",
+        "recovery_backend.tasks._close_email",
+        "recovery_backend.stash.unseal",
+        "recovery_backend.exports.CodeSheet",
+        "recovery_backend.emails.send_codes",
+        "recovery_backend.emails._about_codes",
+        "recovery_backend.emails._deliver",
+        "recovery_backend.emails.render_to_string",
+        "recovery_backend.emails.EmailMultiAlternatives.send",
+    ],
+)
+def test_a_fault_while_codes_are_e_mailed_leaks_nothing(
+    browser, made, witness, admin_mails, settings, monkeypatch, holder
+):
+    """R-84: in the worker, and in the request where there is none."""
+    browser.send("recovery_generate")
+    settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = True
+    browser.send("recovery_email")
+    [row] = [
+        row
+        for row in apps.get_model("django_q", "OrmQ").objects.all()
+        if "send_codes" in row.task["func"]
+    ]
+    monkeypatch.setattr(holder, failing(holder, RuntimeError("a fault")))
+    try:
+        pkgutil.resolve_name(row.task["func"])(*row.task["args"])
+    except RuntimeError as error:
+        reporter = ExceptionReporter(None, type(error), error, error.__traceback__.tb_next)
+        witness.note("report", reporter.get_traceback_html())
+        witness.note("report", reporter.get_traceback_text())
+    delivered_by_mail(made)
+    for code in made:
+        assert witness.places_of(code) == []

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 
 import pytest
 from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.core.cache import cache
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, connection
 from django.http import HttpResponse
 from django.test import AsyncClient
 from django.urls import include, path
 
+from recovery_backend import stash
 from recovery_backend.middleware import RecoveryCodeMiddleware
 from recovery_backend.models import RecoveryCode, RecoveryCodeAudit
 from recovery_backend.views import LoginView
@@ -194,3 +197,95 @@ class TestAsync:
         assert not iscoroutinefunction(RecoveryCodeMiddleware(synchronous))
         assert asyncio.run(RecoveryCodeMiddleware(asynchronous)(None)).content == b"async"
         assert RecoveryCodeMiddleware(synchronous)(None).content == b"sync"
+
+
+class TestPlaintext:
+    """R-71, R-72: plaintext that may not be shown any longer leaves the session."""
+
+    ADMIN = "/admin/"
+
+    @pytest.fixture
+    def holder(self, user, browser):
+        """A browser whose session holds new codes, at a page that reads the session."""
+        user.is_staff = True
+        user.save()
+        browser.send("recovery_generate")
+        return browser
+
+    def is_kept(self, browser):
+        return stash.SESSION_KEY in browser.session
+
+    def test_it_is_dropped_when_its_time_is_over(self, holder, clock, events):
+        holder.send("recovery_generate", confirm="on")
+        clock.shift(899)
+        holder.get(self.ADMIN)
+        assert self.is_kept(holder)
+        clock.shift(1)
+        assert holder.get(self.ADMIN).status_code == 200
+        assert not self.is_kept(holder)
+        assert events()[-1] == ("stash.expired", "")
+
+    def test_it_is_dropped_when_the_address_changes(self, user, holder):
+        user.email = "new@example.com"
+        user.save()
+        holder.get(self.ADMIN)
+        assert not self.is_kept(holder)
+
+    def test_it_is_dropped_when_its_user_is_gone(self, user, holder):
+        user.delete()
+        holder.get(self.ADMIN)
+        assert not self.is_kept(holder)
+
+    def test_keeping_it_costs_other_pages_no_query(self, holder, statements, settings):
+        """R-150"""
+        costs = []
+        for without in ((), (OURS,)):
+            settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if name not in without]
+            with statements() as queries:
+                holder.get(self.ADMIN)
+            costs.append(len(queries))
+        assert costs[0] == costs[1]
+
+    def test_a_fault_while_dropping_costs_nobody_the_page(self, holder, clock, settings, caplog):
+        clock.shift(900)
+        with caplog.at_level("ERROR", "recovery_backend"), broken_audit():
+            assert holder.get(self.ADMIN).status_code == 200
+        assert "plaintext not dropped" in caplog.text
+
+    def test_it_is_dropped_under_asgi_too(self, user, holder, clock):
+        clock.shift(900)
+        client = AsyncClient()
+        client.cookies = holder.cookies
+
+        async def get():
+            return await client.get(self.ADMIN)
+
+        assert async_to_sync(get)().status_code == 200
+        assert not self.is_kept(holder)
+
+    def test_a_site_without_sessions_works(self, client, settings):
+        settings.MIDDLEWARE = [OURS]
+        assert client.get("/").status_code == 200
+
+
+@contextmanager
+def broken_audit():
+    """The table of events cannot be written."""
+
+    def refuse(execute, sql, params, many, context):
+        if sql.startswith("INSERT INTO") and "recoverycodeaudit" in sql:
+            raise DatabaseError("gone")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(refuse):
+        yield
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["verify_setup", "invalidate", "delete"],
+)
+def test_what_is_typed_into_our_forms_is_hidden_from_error_reports(browser, name):
+    """R-84"""
+    response = browser.send(f"recovery_{name}", recovery_code=WRONG_CODE)
+    assert response.wsgi_request.sensitive_post_parameters == "__ALL__"

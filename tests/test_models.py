@@ -422,3 +422,145 @@ def test_a_user_model_of_ones_own_works():
     )
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout and "skipped" not in done.stdout
+
+
+class TestDelivery:
+    """R-74, R-76, R-81: each of these is True for one of any number of callers."""
+
+    @pytest.fixture
+    def batch(self, user, codes):
+        return RecoveryCodeBatch.objects.get()
+
+    @pytest.fixture
+    def twin(self, batch):
+        """The same batch as another process has it, read before anything changed."""
+        return RecoveryCodeBatch.objects.get(pk=batch.pk)
+
+    @pytest.mark.parametrize(
+        ("claim", "field"), [("mark_viewed", "has_viewed"), ("mark_downloaded", "has_downloaded")]
+    )
+    def test_a_claim_is_won_once(self, batch, twin, claim, field, clock):
+        issued_at = batch.modified_at
+        clock.shift(10)
+        assert [getattr(batch, claim)(), getattr(twin, claim)()] == [True, False]
+        assert (getattr(batch, field), getattr(twin, field)) == (True, False)
+        batch.refresh_from_db()
+        assert getattr(batch, field) is True
+        assert batch.modified_at == timezone.now() > issued_at
+
+    @pytest.mark.parametrize("claim", ["mark_viewed", "mark_downloaded", "queue_email"])
+    def test_of_a_batch_that_is_not_active_nothing_can_be_claimed(self, user, batch, claim):
+        create(user)
+        assert getattr(batch, claim)() is False
+
+    def test_an_e_mail_goes_from_queued_to_sending_to_sent(self, batch, twin, clock):
+        assert (batch.shown_email_state, batch.has_emailed) == ("none", False)
+        assert [batch.queue_email(), twin.queue_email()] == [True, False]
+        assert (batch.shown_email_state, batch.has_emailed) == ("queued", True)
+        assert batch.email_queued_at == timezone.now()
+        assert [batch.start_email(), twin.start_email()] == [True, False]
+        assert batch.shown_email_state == "queued"
+        batch.close_email(batch.EmailState.SENT)
+        assert (batch.shown_email_state, batch.has_emailed) == ("sent", True)
+        assert batch.queue_email() is False
+
+    def test_a_failed_e_mail_can_be_queued_again(self, batch):
+        batch.queue_email()
+        batch.start_email()
+        batch.close_email(batch.EmailState.FAILED)
+        assert (batch.shown_email_state, batch.has_emailed) == ("failed", False)
+        assert batch.queue_email() is True
+
+    @pytest.mark.parametrize("is_started", [True, False])
+    def test_one_that_never_left_can_be_queued_again(self, batch, clock, is_started):
+        batch.queue_email()
+        if is_started:
+            batch.start_email()
+        clock.shift(899)
+        assert (batch.shown_email_state, batch.queue_email()) == ("queued", False)
+        clock.shift(1)
+        assert (batch.shown_email_state, batch.queue_email()) == ("failed", True)
+        assert batch.shown_email_state == "queued"
+
+    def test_what_was_not_queued_is_not_sent(self, batch):
+        assert batch.start_email() is False
+        batch.close_email(batch.EmailState.SENT)
+        batch.refresh_from_db()
+        assert batch.email_state == "none"
+
+    def test_an_e_mail_on_its_way_is_closed_also_when_new_codes_came(self, user, batch):
+        batch.queue_email()
+        batch.start_email()
+        create(user)
+        batch.close_email(batch.EmailState.SENT)
+        batch.refresh_from_db()
+        assert (batch.status, batch.email_state) == ("superseded", "sent")
+
+    def test_the_log_of_an_e_mail_is_closed_once(self, user, batch, clock):
+        row = {"user": user, "batch": batch.public_id, "recipient": user.email}
+        log = RecoveryCodeEmailLog.objects.create(**row, state="queued")
+        RecoveryCodeEmailLog.close(batch, True)
+        RecoveryCodeEmailLog.close(batch, False)
+        log.refresh_from_db()
+        assert (log.state, log.sent_at) == ("sent", timezone.now())
+        assert user.email not in str(log)
+
+
+class TestRetirement:
+    """R-46"""
+
+    @pytest.fixture
+    def row(self, user, codes):
+        return RecoveryCode.objects.first()
+
+    def test_a_code_is_invalidated_once_and_may_be_deleted_then(self, row, clock):
+        status = RecoveryCode.Status
+        assert [row.retire(status.INVALIDATED), row.retire(status.INVALIDATED)] == [True, False]
+        assert [row.retire(status.DELETED), row.retire(status.DELETED)] == [True, False]
+        row.refresh_from_db()
+        assert (row.status, row.retired_at) == ("deleted", timezone.now())
+        assert row.retire(status.INVALIDATED) is False
+
+    @pytest.mark.parametrize("status", ["invalidated", "deleted"])
+    def test_a_used_code_stays_used(self, row, status):
+        assert row.spend()
+        assert row.retire(RecoveryCode.Status(status)) is False
+        row.refresh_from_db()
+        assert row.status == "used"
+
+    @pytest.mark.parametrize("status", ["invalidated", "deleted"])
+    def test_a_retired_code_is_not_spent(self, row, status):
+        assert row.retire(RecoveryCode.Status(status))
+        assert row.spend() is False
+
+    def test_deleting_all_says_how_many_ended(self, user, codes, clock):
+        used, invalidated, usable = RecoveryCode.objects.order_by("pk")
+        used.spend()
+        invalidated.retire(RecoveryCode.Status.INVALIDATED)
+        clock.shift(5)
+        batch = RecoveryCodeBatch.objects.get()
+        twin = RecoveryCodeBatch.objects.get()
+        assert [batch.delete_codes(), twin.delete_codes()] == [1, None]
+        states = RecoveryCode.objects.order_by("pk").values_list("status", flat=True)
+        assert list(states) == ["used", "deleted", "deleted"]
+        batch.refresh_from_db()
+        assert (batch.status, batch.retired_at) == ("deleted", timezone.now())
+        usable.refresh_from_db()
+        assert usable.retired_at == timezone.now()
+
+    def test_only_the_own_batch_is_deleted(self, user, codes, make_user, make_codes):
+        other = make_user()
+        make_codes(other)
+        RecoveryCodeBatch.objects.get(user=user).delete_codes()
+        assert RecoveryCode.objects.usable().of_user(other).count() == 3
+
+    def test_the_active_batch_is_the_users_own(self, user, codes, make_user, make_codes):
+        other = make_user()
+        assert RecoveryCodeBatch.objects.active_of(other) is None
+        make_codes(other)
+        assert RecoveryCodeBatch.objects.active_of(user).user == user
+
+    def test_what_was_issued_shows_no_code_when_it_is_printed(self, user):
+        """R-84"""
+        issued = RecoveryCodeBatch.issue(user)
+        assert not any(code[:6] in repr(issued) for code in issued.codes)

@@ -6,15 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
+from django.core import mail
 from django.db import connection
 from django.test import Client
+from django_q.models import OrmQ
 
-from recovery_backend import cooldown
+from recovery_backend import cooldown, events, stash, tasks
 from recovery_backend.audit import Event, RecoveryCodeAudit
 from recovery_backend.backends import RecoveryCodeBackend
 from recovery_backend.codes import PresentedCode
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
-from tests.conftest import LOGIN, WRONG_CODE
+from tests.conftest import LOGIN, WRONG_CODE, Browser
 
 pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True)]
 
@@ -146,3 +148,142 @@ def test_an_old_code_never_works_once_the_new_batch_is_there(make_user):
         assert results[0] is False
         assert sum(results) <= 1
         assert RecoveryCode.objects.usable().of_user(user).count() == 1
+
+
+def at_once(browser, number, send):
+    """The answers to `number` requests of one browser that start at one moment."""
+
+    def work(position):
+        tab = Browser()
+        tab.cookies.load({name: morsel.value for name, morsel in browser.cookies.items()})
+        return send(tab)
+
+    return together(number, work)
+
+
+@pytest.fixture
+def generated(browser):
+    """A browser with codes that nobody has looked at; they are in `generated.codes`."""
+    assert browser.send("recovery_generate").status_code == 302
+    user = RecoveryCodeBatch.objects.get().user
+    kept, secret = browser.session[stash.SESSION_KEY], browser.cookies[stash.COOKIE].value
+    opened = stash.unseal("session", user, kept["batch"], kept["sealed"], secret)
+    browser.codes = list(opened.codes)
+    return browser
+
+
+def test_of_ten_parallel_looks_one_sees_the_codes(generated):
+    """R-74"""
+    pages = at_once(generated, 10, lambda tab: tab.open().text)
+    first, last = generated.codes[0][:6], generated.codes[-1][-6:]
+    assert sum(first in page and last in page for page in pages) == 1
+    assert RecoveryCodeAudit.objects.filter(event=Event.BATCH_VIEWED).count() == 1
+
+
+def test_of_ten_parallel_downloads_one_gets_the_file(generated):
+    """R-76"""
+    answers = at_once(generated, 10, lambda tab: tab.send_json("recovery_download"))
+    files = [answer for answer in answers if answer.status_code == 200]
+    assert len(files) == 1 and generated.codes[0] in files[0].text
+    assert {answer.status_code for answer in answers} == {200, 400}
+    assert RecoveryCodeAudit.objects.filter(event=Event.BATCH_DOWNLOADED).count() == 1
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_of_ten_parallel_requests_one_sends_the_e_mail(generated, settings, asynchronous):
+    """R-81"""
+    settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = asynchronous
+    answers = at_once(generated, 10, lambda tab: tab.send_json("recovery_email").status_code)
+    assert sorted(answers) == [200] + [400] * 9
+    queued = OrmQ.objects.all()
+    assert len(queued) == (1 if asynchronous else 0)
+    for row in queued:
+        together(5, lambda position, row=row: tasks.send_codes(*row.task["args"]))
+    assert len(mail.outbox) == 1
+    assert RecoveryCodeBatch.objects.get().email_state == "sent"
+
+
+def test_ten_parallel_generations_on_the_page_leave_one_active_batch(user, generated):
+    """R-44"""
+    answers = at_once(
+        generated, 10, lambda tab: tab.send("recovery_generate", confirm="on").status_code
+    )
+    assert answers == [302] * 10
+    active = RecoveryCodeBatch.objects.get(status="active")
+    usable = RecoveryCode.objects.usable().of_user(user)
+    assert set(usable.values_list("batch", flat=True)) == {active.pk}
+    assert usable.count() == 10
+    assert RecoveryCodeBatch.objects.count() == 11
+
+
+def test_ten_parallel_generations_are_counted_one_by_one(user, browser, settings):
+    """R-62"""
+    settings.DJANGO_AUTH_RECOVERY_CODES_MAX_LOGIN_ATTEMPTS = 5
+    answers = at_once(
+        browser, 10, lambda tab: tab.send("recovery_generate", confirm="on").status_code
+    )
+    assert sorted(answers) == [302] * 5 + [429] * 5
+    assert RecoveryCodeBatch.objects.count() == 5
+
+
+def test_without_a_confirmation_parallel_first_generations_replace_nothing(user, browser):
+    """R-138: of ten clicks one makes codes, the others are asked."""
+    answers = at_once(browser, 10, lambda tab: tab.send("recovery_generate").status_code)
+    assert sorted(answers) == [200] * 9 + [302]
+    assert RecoveryCodeBatch.objects.count() == 1
+
+
+def test_of_ten_parallel_invalidations_of_one_code_one_is_done(user, generated):
+    """R-46"""
+    code = generated.codes[0]
+    answers = at_once(
+        generated, 10, lambda tab: tab.send_json("recovery_delete", recovery_code=code).status_code
+    )
+    assert sorted(answers) == [200] + [400] * 9
+    assert RecoveryCodeAudit.objects.filter(event=Event.CODE_DELETED).count() == 1
+
+
+def test_deleting_all_codes_and_signing_in_never_both_take_a_code(make_user, make_browser):
+    """R-21, R-46"""
+    user = make_user()
+    browser = make_browser(user)
+    for _ in range(20):
+        (code,), batch = RecoveryCodeBatch.create_recovery_batch(user, number_of_codes=1)
+        use = by_function(user, code)
+
+        def work(position, use=use):
+            if position:
+                return use(position)
+            return browser.send("recovery_delete_all", confirm="on").status_code == 302
+
+        is_deleted, *signed_in = together(4, work)
+        assert is_deleted
+        row = RecoveryCode.objects.get(batch=batch)
+        assert (row.status, sum(signed_in)) in {("used", 1), ("deleted", 0)}
+        batch.refresh_from_db()
+        assert batch.status == "deleted"
+
+
+def test_testing_a_code_while_it_is_used_spends_it_once(make_user, make_browser):
+    """R-21, R-33"""
+    user = make_user()
+    browser = make_browser(user)
+    plain_codes, _ = RecoveryCodeBatch.create_recovery_batch(user, number_of_codes=20)
+    for code in plain_codes:
+        use = by_function(user, code)
+
+        def work(position, use=use, code=code):
+            if position:
+                return use(position)
+            answer = browser.send_json("recovery_verify_setup", recovery_code=code)
+            return answer.status_code
+
+        status, *signed_in = together(4, work)
+        assert status in {200, 400}
+        assert sum(signed_in) == 1
+    assert RecoveryCode.objects.filter(status="used").count() == 20
+
+
+def test_of_twenty_parallel_streams_five_get_a_place(user):
+    """R-101"""
+    assert sum(together(20, lambda position: events.open_place(user))) == 5

@@ -11,11 +11,13 @@ import pytest
 from django.contrib.auth.signals import user_login_failed
 from django.db import OperationalError, connection
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from recovery_backend.codes import PresentedCode
 from recovery_backend.cooldown import RecoveryCodeCooldown
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
+from recovery_backend.urls import urlpatterns
 from recovery_backend.views.page import waiting_text
 from tests.conftest import DASHBOARD, LOGIN, WRONG_CODE
 
@@ -23,6 +25,7 @@ LOGOUT = "/auth/recovery-codes/logout/"
 PASSWORD = "correct horse"
 JSON = {"Accept": "application/json"}
 REFUSED = "This did not work."
+PAGES = [pattern.name for pattern in urlpatterns]
 LOGIN_REQUIRED = "django.contrib.auth.middleware.LoginRequiredMiddleware"
 OURS = "recovery_backend.middleware.RecoveryCodeMiddleware"
 CSRF = "django.middleware.csrf.CsrfViewMiddleware"
@@ -390,6 +393,47 @@ class TestAccess:
             assert answer["X-Frame-Options"] == "DENY"
             assert answer["X-Content-Type-Options"] == "nosniff"
             assert answer["Referrer-Policy"] == "same-origin"
+
+    @pytest.mark.parametrize("headers", [{}, JSON])
+    @pytest.mark.parametrize("is_signed_in", [True, False])
+    @pytest.mark.parametrize("name", PAGES)
+    def test_every_page_is_private_and_isolated(
+        self, user, browser, client, name, is_signed_in, headers
+    ):
+        """R-75, R-100: answers, redirects, refusals and wrong methods alike."""
+        browser.send("recovery_generate")
+        visitor = browser if is_signed_in else client
+        data = {"recovery_code": WRONG_CODE}
+        answers = [
+            visitor.get(reverse(name), headers=headers),
+            visitor.put(reverse(name), headers=headers),
+            visitor.post(reverse(name), data, headers=headers),
+            visitor.post(reverse(name), {**data, "confirm": "on"}, headers=headers),
+        ]
+        for answer in answers:
+            assert {"no-store", "private"} <= set(answer["Cache-Control"].split(", "))
+            assert {"Cookie", "Accept"} <= set(answer["Vary"].split(", "))
+            assert answer["X-Frame-Options"] == "DENY"
+            assert answer["X-Content-Type-Options"] == "nosniff"
+            assert answer["Referrer-Policy"] == "same-origin"
+            assert answer["Cross-Origin-Opener-Policy"] == "same-origin"
+            assert answer["Cross-Origin-Resource-Policy"] == "same-origin"
+
+    def test_a_page_that_has_to_wait_is_private_too(self, browser, settings):
+        """R-75"""
+        settings.DJANGO_AUTH_RECOVERY_CODES_CLIENT_RATE = "1/m"
+        browser.send("recovery_generate")
+        for headers in ({}, JSON):
+            answer = browser.post(reverse("recovery_download"), headers=headers)
+            assert answer.status_code == 429
+            assert {"no-store", "private"} <= set(answer["Cache-Control"].split(", "))
+            assert answer["Cross-Origin-Resource-Policy"] == "same-origin"
+
+    def test_signing_out_clears_what_the_browser_cached(self, browser, client):
+        """R-89"""
+        assert browser.post(LOGOUT)["Clear-Site-Data"] == '"cache"'
+        assert "Clear-Site-Data" not in browser.get(LOGIN).headers
+        assert client.post(LOGOUT)["Clear-Site-Data"] == '"cache"'
 
     def test_logging_out_is_a_post_and_leads_back(self, user, client, settings):
         client.force_login(user)

@@ -1,0 +1,1253 @@
+"""What owners do to their codes, over HTTP: R-33, R-43, R-46, R-62, R-74, R-76, R-81, R-97, R-138."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import uuid
+from datetime import timedelta
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.core import mail
+from django.core.cache import cache
+from django.db import connection
+from django.test import AsyncClient, Client
+from django.urls import reverse
+from django.utils import timezone
+from django_q.models import OrmQ, Task
+
+from recovery_backend import codes as code_room
+from recovery_backend import signals, tasks
+from recovery_backend.audit import RecoveryCodeAudit
+from recovery_backend.codes import PresentedCode
+from recovery_backend.cooldown import RecoveryCodeCooldown
+from recovery_backend.models import (
+    RecoveryCode,
+    RecoveryCodeBatch,
+    RecoveryCodeEmailLog,
+    RecoveryCodeSetup,
+)
+from tests.conftest import DASHBOARD, JSON, PASSWORD, WRONG_CODE, Browser
+from tests.test_emails import use_mail_backend
+from tests.test_middleware import broken_audit
+
+PREFIX = "DJANGO_AUTH_RECOVERY_CODES_"
+LOGIN_REQUIRED = "django.contrib.auth.middleware.LoginRequiredMiddleware"
+CSRF = "django.middleware.csrf.CsrfViewMiddleware"
+TTL = 900
+HERE = "127.0.0.1"
+ACTIONS = [
+    "recovery_generate",
+    "recovery_verify_setup",
+    "recovery_download",
+    "recovery_email",
+    "recovery_saved",
+    "recovery_invalidate",
+    "recovery_delete",
+    "recovery_delete_all",
+]
+READS = ["recovery_dashboard", "recovery_email_status", "recovery_events"]
+CHANGES = [name for name in ACTIONS if name not in {"recovery_verify_setup", "recovery_saved"}]
+FOR_A_BATCH = ["recovery_download", "recovery_email", "recovery_delete_all"]
+
+
+def rows():
+    """Everything that an action could have changed, counters and audit aside."""
+    return [
+        list(RecoveryCodeBatch.objects.order_by("pk").values()),
+        list(RecoveryCode.objects.order_by("pk").values()),
+        list(RecoveryCodeSetup.objects.values()),
+        list(RecoveryCodeEmailLog.objects.values()),
+        len(mail.outbox),
+        OrmQ.objects.count(),
+    ]
+
+
+def usable(user):
+    return RecoveryCode.objects.usable().of_user(user).count()
+
+
+def active(user):
+    return RecoveryCodeBatch.objects.active_of(user)
+
+
+def row_of(code):
+    return RecoveryCode.objects.presented(PresentedCode(code))
+
+
+def state(browser):
+    return browser.open("recovery_email_status").json()["state"]
+
+
+def set_up(settings, **changes):
+    for name, value in changes.items():
+        setattr(settings, f"{PREFIX}{name}", value)
+
+
+@pytest.fixture
+def generated(browser):
+    """The owner's browser, with new codes that were shown; they are in `generated.codes`."""
+    browser.codes = browser.generate()
+    return browser
+
+
+@pytest.fixture
+def committed(django_capture_on_commit_callbacks):
+    """Let everything happen that follows the commit of what the block does."""
+    return lambda: django_capture_on_commit_callbacks(execute=True)
+
+
+@pytest.fixture
+def at_once(settings):
+    set_up(settings, EMAIL_ASYNC=False)
+
+
+@pytest.fixture
+def run_queue(committed):
+    """Do what the worker does with each queued task; how each ended, by its function."""
+
+    def run():
+        results = []
+        for row in OrmQ.objects.order_by("pk"):
+            name = row.task["func"].removeprefix("recovery_backend.tasks.")
+            with committed():
+                results.append((name, getattr(tasks, name)(*row.task["args"])))
+            row.delete()
+        return results
+
+    return run
+
+
+class TestAccess:
+    @pytest.mark.parametrize("middleware", [[], [LOGIN_REQUIRED]])
+    @pytest.mark.parametrize("name", ACTIONS + READS)
+    def test_anonymous_people_go_to_the_login_url(
+        self, user, codes, client, settings, name, middleware
+    ):
+        """R-96"""
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, *middleware]
+        before = rows()
+        method = client.get if name in READS else client.post
+        response = method(reverse(name))
+        target = reverse(name) if name in READS else DASHBOARD  # an action answers no GET
+        assert (response.status_code, response.url) == (302, f"/password/?next={target}")
+        assert rows() == before
+
+    @pytest.mark.parametrize("name", ACTIONS)
+    def test_anonymous_scripts_are_told_where_to_go(self, user, codes, client, name):
+        before = rows()
+        answer = client.post(reverse(name), headers=JSON)
+        assert (answer.status_code, answer.json()["code"]) == (401, "sign_in")
+        assert answer.json()["redirect_to"] == f"/password/?next={DASHBOARD}"
+        assert rows() == before
+
+    @pytest.mark.parametrize("name", ACTIONS + READS)
+    def test_with_login_required_middleware_users_get_through(self, browser, settings, name):
+        """R-96"""
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, LOGIN_REQUIRED]
+        response = browser.open(name) if name in READS else browser.send(name)
+        assert response.status_code in {200, 302}
+        assert "/password/" not in response.headers.get("Location", "")
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE", "PURGE"])
+    @pytest.mark.parametrize("name", ACTIONS)
+    def test_actions_are_posts(self, generated, name, method):
+        """R-98"""
+        before = rows()
+        data = {"confirm": "on", "recovery_code": generated.codes[0]}
+        response = generated.generic(method, reverse(name), query_params=data)
+        assert response.status_code == 405
+        assert "POST" in response["Allow"]
+        assert rows() == before
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE"])
+    @pytest.mark.parametrize("name", READS)
+    def test_pages_are_only_read(self, generated, name, method):
+        """R-98"""
+        before = rows()
+        assert generated.generic(method, reverse(name)).status_code == 405
+        assert rows() == before
+
+    @pytest.mark.parametrize("name", ACTIONS)
+    def test_options_changes_nothing(self, generated, name):
+        before = rows()
+        assert generated.options(reverse(name)).status_code == 200
+        assert rows() == before
+
+    @pytest.mark.parametrize("headers", [{}, JSON])
+    @pytest.mark.parametrize("has_middleware", [True, False])
+    @pytest.mark.parametrize("name", ACTIONS)
+    def test_actions_need_their_csrf_token(
+        self, user, codes, settings, name, has_middleware, headers
+    ):
+        """R-91"""
+        if not has_middleware:
+            settings.MIDDLEWARE = [entry for entry in settings.MIDDLEWARE if entry != CSRF]
+        before = rows()
+        strict = Client(enforce_csrf_checks=True)
+        strict.force_login(user)
+        data = {"confirm": "on", "recovery_code": codes[0]}
+        assert strict.post(reverse(name), data, headers=headers).status_code == 403
+        assert rows() == before
+
+    def test_an_action_with_its_token_passes(self, user):
+        strict = Browser(enforce_csrf_checks=True)
+        strict.force_login(user)
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', strict.open().text)[1]
+        assert strict.send("recovery_generate", csrfmiddlewaretoken=token).status_code == 302
+        assert usable(user) == 10
+
+
+class TestBatchId:
+    """R-97"""
+
+    @pytest.fixture
+    def ids(self, make_user, make_codes):
+        other = make_user()
+        make_codes(other)
+        theirs = RecoveryCodeBatch.objects.get(user=other)
+        return {
+            "foreign": str(theirs.public_id),
+            "foreign key": str(theirs.pk),
+            "unknown": str(uuid.uuid4()),
+            "garbage": "x",
+            "number": "0",
+            "negative": "-1",
+            "long": "a" * 10_000,
+            "nul": "\x00",
+            "letters": "ⅷ" * 32,
+            "path": "../../etc/passwd",
+        }
+
+    @pytest.mark.parametrize("headers", [{}, JSON])
+    @pytest.mark.parametrize("name", FOR_A_BATCH)
+    def test_foreign_unknown_and_garbage_are_the_same_404(
+        self, generated, ids, name, headers, events
+    ):
+        before, bodies = rows(), set()
+        for batch in ids.values():
+            data = {"batch": batch, "confirm": "on"}
+            response = generated.post(reverse(name), data, headers=headers)
+            assert response.status_code == 404
+            bodies.add(response.content)
+        assert len(bodies) == 1
+        assert rows() == before
+        assert events().count(("authz.denied", "foreign")) == len(ids)
+
+    @pytest.mark.parametrize("name", FOR_A_BATCH)
+    def test_ones_own_older_batch_is_a_problem_and_changes_nothing(self, user, browser, name):
+        browser.generate()
+        old = str(active(user).public_id)
+        browser.generate()
+        before = rows()
+        answer = browser.send_json(name, batch=old, confirm="on")
+        assert (answer.status_code, answer.json()["code"]) == (400, "NoActiveBatch")
+        browser.send(name, batch=old, confirm="on")
+        assert list(browser.open().context["problems"]) == [name.removeprefix("recovery_")]
+        assert rows() == before
+
+    @pytest.mark.parametrize("name", FOR_A_BATCH)
+    def test_the_active_batch_is_meant_by_name_or_by_none(self, user, generated, name):
+        data = {"batch": str(active(user).public_id)}
+        assert generated.send(name, **data, confirm="on").status_code in {200, 302}
+        assert "problems" in generated.open().context
+        assert not generated.open().context["problems"]
+
+
+class TestShown:
+    """R-74: to exactly one request."""
+
+    @pytest.fixture(autouse=True)
+    def generate(self, browser):
+        browser.send("recovery_generate")
+
+    def test_codes_are_shown_to_one_get(self, user, browser, events):
+        first, second = browser.open(), browser.open()
+        codes = first.context["plaintext"].codes
+        assert len(codes) == 10 and all(row_of(code).user == user for code in codes)
+        assert code_room.canonicalise(codes[0])
+        assert second.context["plaintext"].codes == ()
+        assert second.context["plaintext"].number == 10
+        assert not any(code[:13] in second.text for code in codes)
+        assert events().count(("batch.viewed", "")) == 1
+        assert active(user).has_viewed
+
+    def test_a_head_does_not_use_it_up(self, browser):
+        browser.head(DASHBOARD)
+        assert browser.open().context["plaintext"].codes
+
+    @pytest.mark.parametrize(
+        ("header", "value"),
+        [
+            ("Sec-Purpose", "prefetch"),
+            ("Sec-Purpose", "prefetch;prerender"),
+            ("Purpose", "prefetch"),
+        ],
+    )
+    def test_loading_ahead_does_not_use_it_up(self, browser, header, value):
+        ahead = browser.open(headers={header: value})
+        assert ahead.context["plaintext"].codes == ()
+        assert browser.open().context["plaintext"].codes
+
+    def test_an_answer_to_a_post_does_not_use_it_up(self, browser, settings):
+        set_up(settings, CLIENT_RATE="1/m")
+        browser.send("recovery_invalidate", recovery_code="x")
+        response = browser.send("recovery_invalidate", recovery_code="x")
+        assert response.status_code == 429
+        assert response.context["plaintext"].codes == ()
+        assert browser.open().context["plaintext"].codes
+
+    def test_another_browser_of_the_same_user_sees_none(self, user, browser, make_browser):
+        assert make_browser(user).open().context["plaintext"] is None
+        assert browser.open().context["plaintext"].codes
+
+    def test_what_can_be_done_with_them_is_said(self, browser, settings):
+        delivery = browser.open().context["delivery"]
+        assert (delivery.can_download, delivery.can_email) == (True, True)
+        assert [value for value, _name in delivery.formats] == ["txt", "csv", "pdf"]
+        assert delivery.default_format == "txt"
+        set_up(settings, EMAIL_CODES=False)
+        assert browser.open().context["delivery"].can_email is False
+
+
+class TestGenerate:
+    def test_codes_of_the_configured_number_are_ready(self, user, browser, settings, events):
+        set_up(settings, NUMBER_OF_CODES=4)
+        response = browser.send("recovery_generate")
+        assert (response.status_code, response.url) == (302, DASHBOARD)
+        assert usable(user) == 4
+        assert events() == [("batch.generated", "")]
+        [row] = RecoveryCodeAudit.objects.all()
+        assert (row.user, row.actor, row.address) == (user, user, HERE)
+
+    @pytest.mark.parametrize(
+        ("typed", "days"), [("", None), ("1", 1), ("3650", 3650), (" 7 ", 7), (None, None)]
+    )
+    def test_days_are_bounded_whole_numbers_or_none(self, user, browser, clock, typed, days):
+        data = {} if typed is None else {"days_to_expire": typed}
+        assert browser.send_json("recovery_generate", **data).status_code == 200
+        expected = timezone.now() + timedelta(days=days) if days else None
+        assert active(user).expires_at == expected
+        assert set(RecoveryCode.objects.values_list("expires_at", flat=True)) == {expected}
+
+    @pytest.mark.parametrize(
+        "typed",
+        ["0", "-1", "3651", "abc", "1e9", "1.5", "0x10", "9" * 5000, "nan", "\x00", "--1", "1;2"],
+    )
+    def test_other_days_are_a_problem_and_nothing_happens(self, user, browser, typed):
+        answer = browser.send_json("recovery_generate", days_to_expire=typed)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+        response = browser.send("recovery_generate", days_to_expire=typed)
+        assert response.url == f"{DASHBOARD}#generate"
+        assert "generate" in browser.open().context["problems"]
+        assert not RecoveryCodeBatch.objects.exists()
+        assert not RecoveryCodeCooldown.objects.exists()
+
+    def test_replacing_is_asked_before_and_not_counted(self, user, generated):
+        """R-138"""
+        before = rows()
+        for answer in ("", "off", "true", "ON"):
+            for _ in range(3):
+                response = generated.send("recovery_generate", confirm=answer, days_to_expire="9")
+                assert response.status_code == 200
+                assert response.templates[0].name == "recovery_backend/confirm.html"
+        assert dict(response.context["fields"]) == {"days_to_expire": 9, "confirm": "on"}
+        answer = generated.send_json("recovery_generate")
+        assert (answer.status_code, answer.json()["code"]) == (400, "confirm")
+        assert rows() == before
+        assert RecoveryCodeCooldown.objects.get().failures == 1
+
+    def test_once_confirmed_new_codes_replace_the_old_ones(self, user, generated, events):
+        old = generated.codes
+        new = generated.generate()
+        assert not set(old) & set(new)
+        assert {row_of(code).status for code in old} == {"invalidated"}
+        assert {row_of(code).status for code in new} == {"active"}
+        assert ("batch.regenerated", "") in events()
+
+    def test_without_active_codes_nothing_is_asked(self, user, generated):
+        generated.send("recovery_delete_all", confirm="on")
+        assert generated.send("recovery_generate").status_code == 302
+        assert usable(user) == 10
+
+
+class TestGenerationPace:
+    """R-62: the first five of a day are free, then each makes the next one wait."""
+
+    @pytest.fixture
+    def generate(self, browser, clock):
+        return lambda: browser.send("recovery_generate", confirm="on")
+
+    def test_waits_grow(self, user, generate, clock):
+        waits = []
+        for _ in range(5):
+            assert generate().status_code == 302
+        for _ in range(4):
+            response = generate()
+            assert response.status_code == 429
+            waits.append(int(response["Retry-After"]))
+            clock.shift(waits[-1])
+            assert generate().status_code == 302
+        assert waits == [60, 120, 240, 480]
+
+    def test_a_refused_one_changes_nothing_and_says_how_long(self, browser, generate, events):
+        for _ in range(5):
+            generate()
+        before = rows()
+        for _ in range(3):
+            response = generate()
+        assert (response.status_code, response["Retry-After"]) == (429, "60")
+        assert response.context["wait_seconds"] == 60
+        assert response.context["waiting_for"] == "generate"
+        answer = browser.send_json("recovery_generate", confirm="on")
+        assert (answer.status_code, answer["Retry-After"]) == (429, "60")
+        assert (answer.json()["code"], answer.json()["wait_seconds"]) == ("cooldown", 60)
+        assert rows() == before
+        assert events().count(("action.throttled", "cooldown")) == 1
+
+    def test_a_quiet_day_is_a_new_start(self, generate, clock):
+        for _ in range(5):
+            generate()
+        clock.shift(60)
+        generate()
+        clock.shift(timedelta(days=1, seconds=120))
+        assert [generate().status_code for _ in range(6)] == [302] * 5 + [429]
+
+    def test_another_user_on_the_same_network_is_free(self, generate, make_user, make_browser):
+        for _ in range(6):
+            generate()
+        other = make_browser(make_user())
+        assert other.send("recovery_generate").status_code == 302
+
+    def test_a_stranger_cannot_cause_it(self, user, generate, post_code, make_user, make_browser):
+        stranger = make_user()
+        for _ in range(8):
+            post_code(user.email, WRONG_CODE, HERE)
+            make_browser(stranger).send("recovery_generate", confirm="on")
+        assert generate().status_code == 302
+
+    def test_it_does_not_close_signing_in(self, user, browser, generate, post_code):
+        for _ in range(6):
+            generate()
+        code = browser.open().context["plaintext"].codes[0]
+        assert post_code(user.email, code, HERE).status_code == 302
+
+
+class TestActionPace:
+    """R-62: CLIENT_RATE for each user, whatever the action."""
+
+    @pytest.mark.parametrize("name", ACTIONS)
+    def test_too_many_are_refused_and_change_nothing(self, generated, settings, name, events):
+        set_up(settings, CLIENT_RATE="2/m")
+        cache.clear()
+        for _ in range(2):
+            generated.send("recovery_verify_setup")
+        before = rows()
+        for _ in range(3):
+            response = generated.send(name, confirm="on", recovery_code=generated.codes[0])
+        assert response.status_code == 429
+        assert 1 <= int(response["Retry-After"]) <= 60
+        assert response.context["wait_seconds"] == int(response["Retry-After"])
+        assert generated.send_json(name).json()["code"] == "cooldown"
+        assert rows() == before
+        assert events().count(("action.throttled", "client_rate")) == 1
+
+    def test_another_user_is_free(self, generated, settings, make_user, make_browser):
+        set_up(settings, CLIENT_RATE="1/m")
+        cache.clear()
+        for _ in range(3):
+            generated.send("recovery_saved")
+        other = make_browser(make_user())
+        assert other.send("recovery_generate").status_code == 302
+
+    def test_signing_in_and_reading_are_free(self, user, generated, settings, post_code):
+        set_up(settings, CLIENT_RATE="1/m")
+        cache.clear()
+        for _ in range(3):
+            generated.send("recovery_saved")
+        assert generated.open().status_code == 200
+        assert post_code(user.email, generated.codes[0], HERE).status_code == 302
+
+
+class TestVerify:
+    """R-33"""
+
+    def test_a_right_code_passes_and_stays_usable(self, user, generated, try_code, events):
+        assert generated.open().context["can_verify"] is True
+        response = generated.send("recovery_verify_setup", recovery_code=generated.codes[0])
+        assert (response.status_code, response.url) == (302, DASHBOARD)
+        assert generated.open().context["can_verify"] is False
+        assert events()[-1] == ("batch.verified", "")
+        assert usable(user) == 10
+        assert try_code(user.email, generated.codes[0]) == user
+
+    def test_it_is_passed_once(self, user, generated, clock):
+        generated.send("recovery_verify_setup", recovery_code=generated.codes[0])
+        passed_at = RecoveryCodeSetup.objects.get(user=user).verified_at
+        clock.shift(60)
+        again = generated.send_json("recovery_verify_setup", recovery_code=generated.codes[1])
+        assert again.status_code == 200
+        assert (
+            RecoveryCodeSetup.objects.get(user=user).verified_at
+            == passed_at
+            == (timezone.now() - timedelta(seconds=60))
+        )
+
+    def test_a_success_gives_the_charge_back(self, user, generated):
+        for code in generated.codes:
+            typed = " 1. " + code.replace("-", "\u2013")
+            answer = generated.send_json("recovery_verify_setup", recovery_code=typed)
+            assert answer.status_code == 200
+
+    @pytest.fixture
+    def others(self, user, browser, make_user, make_codes, try_code):
+        """Codes that are not the user's own, unused and current, by what they are."""
+        [superseded] = make_codes(user, number_of_codes=1)
+        used, expired, invalidated, deleted, usable = make_codes(user, number_of_codes=5)
+        try_code(user.email, used)
+        long_ago = timezone.now() - timedelta(days=1)
+        RecoveryCode.objects.filter(pk=row_of(expired).pk).update(expires_at=long_ago)
+        row_of(invalidated).retire(RecoveryCode.Status.INVALIDATED)
+        row_of(deleted).retire(RecoveryCode.Status.DELETED)
+        moved = make_codes(make_user(), number_of_codes=1)[0]
+        RecoveryCode.objects.filter(pk=row_of(moved).pk).update(user=user)
+        return {
+            "superseded": superseded,
+            "used": used,
+            "expired": expired,
+            "invalidated": invalidated,
+            "deleted": deleted,
+            "another user's": make_codes(make_user(), number_of_codes=1)[0],
+            "another user's with this address": make_codes(make_user(email=user.email))[0],
+            "moved by hand": moved,
+            "unknown": WRONG_CODE,
+            "garbage": "x",
+            "nothing": "",
+            "hostile": "\x00<script>" * 1000,
+        }
+
+    @pytest.mark.parametrize("is_json", [True, False])
+    def test_all_other_codes_are_refused_alike(
+        self, user, browser, others, statements, is_json, clock
+    ):
+        answers, costs = {}, {}
+        before = rows()
+        for kind, code in others.items():
+            RecoveryCodeCooldown.objects.all().delete()
+            cache.clear()
+            send = browser.send_json if is_json else browser.send
+            with statements() as queries:
+                response = send("recovery_verify_setup", recovery_code=code)
+            texts = response.json() if is_json else str(browser.open().context["problems"])
+            answers[kind] = (response.status_code, str(texts))
+            costs[kind] = len(queries)
+        assert len(set(answers.values())) == 1, answers
+        assert len(set(costs.values())) == 1, costs
+        assert rows() == before
+
+    def test_a_refusal_is_recorded_as_the_users_own(self, user, browser, others):
+        browser.send("recovery_verify_setup", recovery_code=others["another user's"])
+        row = RecoveryCodeAudit.objects.get(event="recovery.batch.verify_fail")
+        assert (row.user, row.actor, row.batch, row.code) == (user, user, None, None)
+        assert row.reason == "mismatch"
+
+    def test_without_codes_there_is_nothing_to_test(self, browser):
+        answer = browser.send_json("recovery_verify_setup", recovery_code=WRONG_CODE)
+        assert (answer.status_code, answer.json()["code"]) == (400, "NoActiveBatch")
+        assert not RecoveryCodeCooldown.objects.exists()
+
+    @pytest.mark.parametrize("address", ["", " ", "a@example.com\n.org"])
+    def test_without_an_address_no_code_could_work(self, user, browser, address):
+        """Such accounts would all share one counter."""
+        user.email = address
+        user.save()
+        [code, *_others] = browser.generate()
+        answer = browser.send_json("recovery_verify_setup", recovery_code=code)
+        assert (answer.status_code, answer.json()["code"]) == (400, "NoAddress")
+        assert RecoveryCodeCooldown.objects.count() == 1  # of the generation
+
+    @pytest.mark.parametrize("is_json", [True, False])
+    def test_failures_at_signing_in_make_the_test_wait(
+        self, user, generated, post_code, clock, is_json
+    ):
+        for _ in range(5):
+            post_code(user.email, WRONG_CODE, HERE)
+        send = generated.send_json if is_json else generated.send
+        response = send("recovery_verify_setup", recovery_code=generated.codes[0])
+        assert (response.status_code, response["Retry-After"]) == (429, "60")
+        if not is_json:
+            assert response.context["waiting_for"] == "verify"
+        assert not RecoveryCodeSetup.objects.exists()
+
+    def test_failed_tests_make_signing_in_wait(self, user, generated, post_code, clock):
+        for _ in range(5):
+            generated.send("recovery_verify_setup", recovery_code=WRONG_CODE)
+        response = post_code(user.email, generated.codes[0], HERE)
+        assert (response.status_code, response["Retry-After"]) == (429, "60")
+        assert usable(user) == 10
+
+    def test_a_closed_account_tests_nothing_until_it_has_new_codes(
+        self, user, generated, settings, clock
+    ):
+        """R-52"""
+        set_up(settings, HARD_CAP=3)
+        for _ in range(3):
+            generated.send("recovery_verify_setup", recovery_code=WRONG_CODE)
+        answer = generated.send("recovery_verify_setup", recovery_code=generated.codes[0])
+        assert answer.status_code == 429
+        code = generated.generate()[0]
+        answer = generated.send_json("recovery_verify_setup", recovery_code=code)
+        assert answer.status_code == 200
+
+    def test_the_owner_is_told_of_many_failures(self, user, generated, clock, settings, committed):
+        """R-40"""
+        set_up(settings, MAX_LOGIN_ATTEMPTS=100, EMAIL_ASYNC=False)
+        for _ in range(10):
+            with committed():
+                generated.send("recovery_verify_setup", recovery_code=WRONG_CODE)
+        assert len(mail.outbox) == 1
+
+
+class TestDownload:
+    """R-76"""
+
+    def test_a_text_file_has_the_codes(self, user, generated, events):
+        response = generated.send("recovery_download", format="txt")
+        assert response.status_code == 200
+        assert response["Content-Disposition"] == 'attachment; filename="recovery_codes.txt"'
+        assert response["Content-Type"] == "text/plain; charset=utf-8"
+        assert all(code in response.text for code in generated.codes)
+        assert events()[-1] == ("batch.downloaded", "")
+        assert RecoveryCodeAudit.objects.latest("pk").data == {"format": "txt"}
+        assert active(user).has_downloaded
+
+    def test_a_table_has_the_codes(self, generated):
+        response = generated.send("recovery_download", format="csv")
+        assert response["Content-Disposition"] == 'attachment; filename="recovery_codes.csv"'
+        cells = [cell for row in csv.reader(io.StringIO(response.text)) for cell in row]
+        assert set(generated.codes) <= set(cells)
+
+    def test_a_pdf_is_one(self, generated):
+        response = generated.send("recovery_download", format="pdf")
+        assert response["Content-Disposition"] == 'attachment; filename="recovery_codes.pdf"'
+        assert response["Content-Type"] == "application/pdf"
+        assert response.content.startswith(b"%PDF-")
+
+    @pytest.mark.parametrize("chosen", [{}, {"format": ""}])
+    def test_format_and_name_have_defaults(self, generated, settings, chosen):
+        set_up(settings, DEFAULT_FORMAT="csv", DEFAULT_FILE_NAME="my-codes")
+        response = generated.send("recovery_download", **chosen)
+        assert response["Content-Disposition"] == 'attachment; filename="my-codes.csv"'
+
+    @pytest.mark.parametrize("chosen", ["exe", "TXT", "../txt", "\x00", "x" * 10_000])
+    def test_another_format_is_a_problem_and_uses_nothing_up(self, user, generated, chosen):
+        answer = generated.send_json("recovery_download", format=chosen)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+        assert not active(user).has_downloaded
+        assert generated.send("recovery_download").status_code == 200
+
+    def test_once_means_once_whatever_the_format(self, generated):
+        assert generated.send("recovery_download", format="txt").status_code == 200
+        for chosen in ("txt", "csv", "pdf"):
+            answer = generated.send_json("recovery_download", format=chosen)
+            assert (answer.status_code, answer.json()["code"]) == (400, "AlreadyDelivered")
+        generated.send("recovery_download")
+        assert "download" in generated.open().context["problems"]
+
+    def test_codes_may_be_downloaded_unseen_and_are_then_shown(self, browser):
+        browser.send("recovery_generate")
+        text = browser.send("recovery_download").text
+        shown = browser.open().context["plaintext"].codes
+        assert shown and all(code in text for code in shown)
+
+    def test_after_their_time_they_are_gone(self, user, browser, clock):
+        browser.generate()
+        clock.shift(TTL)
+        assert browser.send_json("recovery_download").json()["code"] == "PlaintextGone"
+        assert not active(user).has_downloaded
+
+    def test_another_browser_of_the_same_user_gets_nothing(self, user, generated, make_browser):
+        other = make_browser(user)
+        assert other.send_json("recovery_download").json()["code"] == "PlaintextGone"
+        assert generated.send("recovery_download").status_code == 200
+
+    def test_without_codes_there_is_nothing_to_download(self, browser):
+        assert browser.send_json("recovery_download").json()["code"] == "NoActiveBatch"
+
+    def test_a_fault_while_writing_the_file_costs_nothing(self, user, generated, monkeypatch):
+        def broken(*args, **kwargs):
+            raise RuntimeError("a fault")
+
+        generated.raise_request_exception = False
+        with monkeypatch.context() as patched:
+            patched.setattr("recovery_backend.exports.render", broken)
+            assert generated.send("recovery_download").status_code == 500
+        assert not active(user).has_downloaded
+        assert generated.send("recovery_download").status_code == 200
+
+    def test_receivers_hear_of_it(self, user, generated, committed):
+        heard = []
+
+        def receiver(sender, **payload):
+            heard.append((payload["user"], payload["batch"], payload["how"]))
+
+        signals.codes_delivered.connect(receiver)
+        try:
+            with committed():
+                generated.send("recovery_download")
+        finally:
+            signals.codes_delivered.disconnect(receiver)
+        assert heard == [(user, active(user), "download")]
+
+
+def codes_in(message, codes):
+    return [code for code in codes if code in message.body]
+
+
+class TestEmail:
+    """R-81 to R-83"""
+
+    @pytest.fixture
+    def send(self, generated, committed):
+        """Ask for the e-mail; the answer in JSON."""
+
+        def send():
+            with committed():
+                return generated.send_json("recovery_email")
+
+        return send
+
+    def test_it_is_queued_and_then_sent_once(self, user, generated, send, run_queue, events):
+        assert state(generated) == "none"
+        assert send().status_code == 200
+        assert state(generated) == "queued"
+        assert mail.outbox == []
+        assert ("send_codes", True) in run_queue()
+        assert state(generated) == "sent"
+        [message] = [message for message in mail.outbox if codes_in(message, generated.codes)]
+        assert codes_in(message, generated.codes) == generated.codes
+        assert (message.to, message.cc, message.bcc) == ([user.email], [], [])
+        assert not any(code in message.subject for code in generated.codes)
+        assert events()[-2:] == [("batch.email_queued", ""), ("batch.emailed", "")]
+        assert send().json()["code"] == "AlreadyDelivered"
+
+    def test_the_queue_holds_no_code(self, generated, send, run_queue):
+        """R-83"""
+        send()
+        [task] = [row.task for row in OrmQ.objects.all() if "send_codes" in row.task["func"]]
+        assert task["save"] is False and not task["kwargs"]
+        assert not any(code in repr(task) for code in generated.codes)
+        run_queue()
+        assert not Task.objects.exists()
+
+    def test_a_task_that_runs_twice_sends_once(self, generated, send):
+        send()
+        [row] = [row for row in OrmQ.objects.all() if "send_codes" in row.task["func"]]
+        assert tasks.send_codes(*row.task["args"]) is True
+        assert tasks.send_codes(*row.task["args"]) is False
+        assert len(mail.outbox) == 1
+        assert state(generated) == "sent"
+
+    def test_while_it_is_queued_it_cannot_be_asked_for_again(self, generated, send):
+        send()
+        for _ in range(8):  # more than could be asked for: nothing is counted
+            assert send().json()["code"] == "AlreadyDelivered"
+        context = generated.open().context
+        assert context["delivery"].can_email is False
+        assert context["delivery"].email_state == "queued"
+
+    def test_after_a_failure_it_can_be_repeated(
+        self, generated, send, settings, run_queue, events
+    ):
+        use_mail_backend(settings, "tests.test_emails.BrokenMail")
+        send()
+        assert ("send_codes", False) in run_queue()
+        assert state(generated) == "failed"
+        assert events()[-1] == ("batch.email_failed", "delivery")
+        assert generated.open().context["delivery"].can_email is True
+        use_mail_backend(settings, "django.core.mail.backends.locmem.EmailBackend")
+        assert send().status_code == 200
+        run_queue()
+        assert state(generated) == "sent"
+        assert len([m for m in mail.outbox if codes_in(m, generated.codes)]) == 1
+
+    def test_turned_off_it_is_refused(self, generated, send, settings):
+        set_up(settings, EMAIL_CODES=False)
+        assert send().json()["code"] == "EmailTurnedOff"
+        assert state(generated) == "none"
+        assert not OrmQ.objects.exists()
+
+    @pytest.mark.parametrize(
+        "address",
+        ["", "nobody", "a@example.com,b@example.com", "a@example.com\nBcc: b@example.com"],
+    )
+    def test_an_account_without_one_plain_address_is_refused(
+        self, user, browser, committed, address
+    ):
+        """R-82"""
+        user.email = address
+        user.save()
+        browser.generate()
+        assert browser.open().context["delivery"].can_email is False
+        with committed():
+            answer = browser.send_json("recovery_email")
+        assert answer.json()["code"] == "NoAddress"
+        assert state(browser) == "none"
+        assert not any("send_codes" in row.task["func"] for row in OrmQ.objects.all())
+
+    @pytest.mark.parametrize("change", ["address", "password"])
+    def test_a_change_before_it_leaves_stops_it(
+        self, user, generated, send, run_queue, change, make_browser
+    ):
+        send()
+        if change == "address":
+            user.email = "thief@example.com"
+        else:
+            user.set_password("another horse")
+        user.save()
+        assert ("send_codes", False) in run_queue()
+        assert not any(codes_in(message, generated.codes) for message in mail.outbox)
+        assert state(make_browser(user)) == "failed"
+
+    def test_one_that_waited_too_long_fails(self, user, browser, committed, clock, run_queue):
+        codes = browser.generate()
+        with committed():
+            browser.send("recovery_email")
+        clock.shift(TTL)
+        assert state(browser) == "failed"
+        assert ("send_codes", False) in run_queue()
+        assert state(browser) == "failed"
+        assert not any(codes_in(message, codes) for message in mail.outbox)
+
+    def test_of_replaced_codes_nothing_is_sent(self, generated, send, run_queue):
+        send()
+        old = generated.codes
+        generated.generate()
+        assert ("send_codes", False) in run_queue()
+        assert not any(codes_in(message, old) for message in mail.outbox)
+        assert state(generated) == "none"
+
+    def test_with_the_queue_down_it_is_sent_at_once(self, generated, send, monkeypatch):
+        def broken(*args, **kwargs):
+            raise ConnectionError("broker is down")
+
+        monkeypatch.setattr("django_q.tasks.async_task", broken)
+        assert send().status_code == 200
+        assert state(generated) == "sent"
+        assert any(codes_in(message, generated.codes) for message in mail.outbox)
+
+    def test_without_a_queue_it_is_sent_at_once(self, generated, send, at_once):
+        assert send().status_code == 200
+        assert state(generated) == "sent"
+
+    @pytest.mark.parametrize("is_broken", [True, False])
+    def test_a_row_is_kept_of_it_when_wanted(
+        self, user, generated, send, settings, run_queue, is_broken
+    ):
+        settings.DJANGO_AUTH_RECOVERY_CODE_STORE_EMAIL_LOG = True
+        if is_broken:
+            use_mail_backend(settings, "tests.test_emails.BrokenMail")
+        send()
+        log = RecoveryCodeEmailLog.objects.get()
+        assert (log.user, log.recipient, log.state) == (user, user.email, "queued")
+        assert log.batch == active(user).public_id
+        run_queue()
+        log.refresh_from_db()
+        assert log.state == ("failed" if is_broken else "sent")
+        assert (log.sent_at is None) is is_broken
+        assert not any(code[:13] in str(vars(log)) for code in generated.codes)
+
+    def test_no_row_is_kept_otherwise(self, send):
+        send()
+        assert not RecoveryCodeEmailLog.objects.exists()
+
+    def test_another_browser_of_the_same_user_cannot_ask_for_it(
+        self, user, generated, make_browser
+    ):
+        other = make_browser(user)
+        assert other.send_json("recovery_email").json()["code"] == "PlaintextGone"
+        assert state(other) == "none"
+
+    def test_the_state_is_the_users_own(self, generated, send, make_user, make_browser):
+        """R-97"""
+        send()
+        assert state(make_browser(make_user())) == "none"
+
+    def test_asking_again_and_again_has_to_wait(self, generated, send, at_once, settings, clock):
+        """R-62: also when each one fails."""
+        use_mail_backend(settings, "tests.test_emails.BrokenMail")
+        for _ in range(5):
+            assert send().status_code == 200
+        answer = send()
+        assert (answer.status_code, answer["Retry-After"]) == (429, "60")
+        clock.shift(60)
+        assert send().status_code == 200
+
+
+class TestRetire:
+    """R-46"""
+
+    CASES = [("recovery_invalidate", "invalidated"), ("recovery_delete", "deleted")]
+
+    @pytest.mark.parametrize("typed", ["{}", " 3. {} ", "{}\n", "\u200b{}"])
+    @pytest.mark.parametrize(("name", "status"), CASES)
+    def test_one_code_ends_however_it_is_typed(
+        self, user, generated, name, status, typed, try_code, events
+    ):
+        code = generated.codes[0]
+        spelled = typed.format(code.replace("-", " \u2014 "))
+        assert generated.send(name, recovery_code=spelled).url == DASHBOARD
+        assert row_of(code).status == status
+        assert usable(user) == 9
+        assert events()[-1] == (f"code.{status}", "")
+        assert try_code(user.email, code) is None
+
+    @pytest.mark.parametrize(("name", "status"), CASES)
+    def test_twice_a_used_one_and_foreign_ones_are_refused_alike(
+        self, user, generated, name, status, try_code, make_user, make_codes
+    ):
+        gone, used, *_rest = generated.codes
+        generated.send(name, recovery_code=gone)
+        try_code(user.email, used)
+        foreign = make_codes(make_user(), number_of_codes=1)[0]
+        before, answers = rows(), set()
+        for code in (gone, used, foreign, WRONG_CODE, "x", "", "\x00" * 500):
+            answer = generated.send_json(name, recovery_code=code)
+            answers.add((answer.status_code, answer.text))
+            assert answer.json()["code"] == "CodeRefused"
+        assert len(answers) == 1
+        assert rows() == before
+
+    def test_a_row_that_was_moved_by_hand_is_refused(self, user, generated, make_user, make_codes):
+        """R-17"""
+        moved = make_codes(make_user(), number_of_codes=1)[0]
+        RecoveryCode.objects.filter(pk=row_of(moved).pk).update(user=user)
+        assert generated.send_json("recovery_delete", recovery_code=moved).status_code == 400
+        assert row_of(moved).status == "active"
+
+    def test_an_invalidated_code_can_be_deleted_and_not_the_reverse(self, generated):
+        code = generated.codes[0]
+        generated.send("recovery_invalidate", recovery_code=code)
+        generated.send("recovery_delete", recovery_code=code)
+        assert row_of(code).status == "deleted"
+        generated.send("recovery_invalidate", recovery_code=code)
+        assert row_of(code).status == "deleted"
+
+    @pytest.mark.parametrize("name", ["recovery_invalidate", "recovery_delete"])
+    def test_receivers_hear_of_it(self, user, generated, committed, name):
+        heard = []
+
+        def receiver(sender, **payload):
+            heard.append((payload["user"], payload["batch"], payload["number_of_codes"]))
+
+        signals.code_invalidated.connect(receiver)
+        try:
+            with committed():
+                generated.send(name, recovery_code=generated.codes[0])
+        finally:
+            signals.code_invalidated.disconnect(receiver)
+        assert heard == [(user, active(user), 1)]
+
+
+class TestDeleteAll:
+    """R-46, R-138"""
+
+    def test_it_is_asked_before(self, user, generated):
+        before = rows()
+        batch = str(active(user).public_id)
+        response = generated.send("recovery_delete_all", batch=batch)
+        assert response.status_code == 200
+        assert response.templates[0].name == "recovery_backend/confirm.html"
+        assert {name: str(value) for name, value in response.context["fields"]} == {
+            "batch": batch,
+            "confirm": "on",
+        }
+        assert generated.send_json("recovery_delete_all").json()["code"] == "confirm"
+        assert rows() == before
+
+    def test_once_confirmed_no_code_works_any_more(self, user, generated, try_code, events):
+        used, *others = generated.codes
+        try_code(user.email, used)
+        response = generated.send("recovery_delete_all", confirm="on")
+        assert (response.status_code, response.url) == (302, DASHBOARD)
+        assert usable(user) == 0
+        assert row_of(used).status == "used"
+        assert {row_of(code).status for code in others} == {"deleted"}
+        assert RecoveryCodeBatch.objects.get().status == "deleted"
+        assert events()[-1] == ("batch.deleted", "")
+        assert RecoveryCodeAudit.objects.latest("pk").data == {"number_of_codes": 9}
+
+    def test_twice_is_a_problem(self, user, generated):
+        generated.send("recovery_delete_all", confirm="on")
+        before = rows()
+        answer = generated.send_json("recovery_delete_all", confirm="on")
+        assert answer.json()["code"] == "NoActiveBatch"
+        assert rows() == before
+
+    def test_another_users_codes_stay(self, generated, make_user, make_codes):
+        other = make_user()
+        make_codes(other)
+        generated.send("recovery_delete_all", confirm="on")
+        assert usable(other) == 3
+
+
+class TestRecentSignIn:
+    """R-43"""
+
+    @pytest.fixture(autouse=True)
+    def max_age(self, settings, clock):
+        set_up(settings, REAUTH_MAX_AGE=300)
+
+    def act(self, browser, name, **extra):
+        return browser.post(
+            reverse(name), {"confirm": "on", "recovery_code": browser.codes[0]}, **extra
+        )
+
+    @pytest.mark.parametrize("name", CHANGES)
+    def test_a_stale_session_is_sent_to_sign_in_and_changes_nothing(
+        self, generated, name, clock, events
+    ):
+        clock.shift(301)
+        before = rows()
+        response = self.act(generated, name)
+        assert (response.status_code, response.url) == (302, f"/password/?next={DASHBOARD}")
+        answer = self.act(generated, name, headers=JSON)
+        assert (answer.status_code, answer.json()["code"]) == (403, "sign_in")
+        assert answer.json()["redirect_to"] == f"/password/?next={DASHBOARD}"
+        assert rows() == before
+        assert events()[-1] == ("reauth.fail", "stale")
+
+    @pytest.mark.parametrize("name", CHANGES)
+    def test_a_session_of_that_age_still_acts(self, generated, name, clock):
+        clock.shift(300)
+        response = self.act(generated, name)
+        assert "/password/" not in response.headers.get("Location", "")
+        assert response.status_code in {200, 302}
+
+    def test_signing_in_by_password_makes_it_fresh(self, user, generated, clock):
+        clock.shift(301)
+        self.act(generated, "recovery_download")
+        generated.post("/password/", {"username": user.username, "password": PASSWORD})
+        assert self.act(generated, "recovery_download").status_code == 200
+
+    def test_signing_in_by_code_makes_it_fresh(self, user, generated, clock, post_code):
+        clock.shift(301)
+        post_code(user.email, generated.codes[1], HERE, client=generated)
+        assert self.act(generated, "recovery_invalidate").url == DASHBOARD
+
+    @pytest.mark.parametrize("name", ["recovery_verify_setup", "recovery_saved"])
+    def test_what_changes_no_code_does_not_ask(self, generated, name, clock):
+        clock.shift(10_000)
+        assert "/password/" not in self.act(generated, name).url
+
+    def test_reading_does_not_ask(self, generated, clock):
+        clock.shift(10_000)
+        assert generated.open().status_code == 200
+        assert state(generated) == "none"
+
+    def test_a_session_from_before_the_setting_is_stale(self, generated):
+        session = generated.session
+        del session["recovery_backend_signed_in_at"]
+        session.save()
+        assert "/password/" in self.act(generated, "recovery_generate").url
+
+    def test_by_default_no_age_is_asked_for(self, generated, settings, clock):
+        set_up(settings, REAUTH_MAX_AGE=None)
+        clock.shift(10**6)
+        assert self.act(generated, "recovery_delete_all").url == DASHBOARD
+
+
+class TestJson:
+    @pytest.mark.parametrize("name", [name for name in ACTIONS if name != "recovery_download"])
+    def test_a_done_action_says_so_and_where_to_go(self, generated, name):
+        answer = generated.send_json(name, confirm="on", recovery_code=generated.codes[0])
+        assert answer.status_code == 200
+        assert answer["Content-Type"] == "application/json"
+        assert set(answer.json()) == {"detail", "redirect_to"}
+        assert answer.json()["redirect_to"] == DASHBOARD
+        assert not any(code in answer.text for code in generated.codes)
+
+    def test_a_download_is_the_file_all_the_same(self, generated):
+        answer = generated.send_json("recovery_download")
+        assert answer.status_code == 200
+        assert answer["Content-Type"].startswith("text/plain")
+
+    def test_a_problem_has_a_code_and_a_text(self, generated):
+        answer = generated.send_json("recovery_delete", recovery_code="x")
+        assert answer.status_code == 400
+        assert set(answer.json()) == {"code", "detail"}
+
+    def test_json_leaves_no_message_for_the_next_page(self, generated):
+        generated.send_json("recovery_delete", recovery_code="x")
+        generated.send_json("recovery_saved")
+        context = generated.open().context
+        assert context["problems"] == {} and context["messages"] == []
+
+
+class TestNotices:
+    """R-40, R-122: the owner is told of each change, once, and not endlessly."""
+
+    @pytest.fixture(autouse=True)
+    def mails_at_once(self, at_once, clock):
+        pass
+
+    @pytest.mark.parametrize(
+        "name",
+        ["recovery_generate", "recovery_download", "recovery_invalidate", "recovery_delete"]
+        + ["recovery_delete_all"],
+    )
+    def test_each_change_is_told_once(self, user, generated, committed, name):
+        with committed():
+            generated.send(name, confirm="on", recovery_code=generated.codes[0])
+        [message] = mail.outbox
+        assert message.to == [user.email]
+        assert not any(code[:13] in str(message.message()) for code in generated.codes)
+
+    def test_an_e_mail_of_codes_is_told_in_another_one(self, user, generated, committed):
+        with committed():
+            generated.send("recovery_email")
+        assert sorted(bool(codes_in(m, generated.codes)) for m in mail.outbox) == [False, True]
+
+    @pytest.mark.parametrize("name", ["recovery_verify_setup", "recovery_saved"])
+    def test_what_changes_no_code_is_not_told(self, generated, committed, name):
+        with committed():
+            generated.send(name, recovery_code=generated.codes[0])
+        assert mail.outbox == []
+
+    def test_of_one_kind_five_an_hour_are_sent(self, generated, committed, clock):
+        for code in generated.codes[:7]:
+            with committed():
+                generated.send("recovery_invalidate", recovery_code=code)
+        assert len(mail.outbox) == 5
+        with committed():
+            generated.send("recovery_delete", recovery_code=generated.codes[0])
+        assert len(mail.outbox) == 6
+        clock.shift(3600)
+        with committed():
+            generated.send("recovery_invalidate", recovery_code=generated.codes[7])
+        assert len(mail.outbox) == 7
+
+    def test_another_users_notices_are_counted_apart(
+        self, generated, committed, make_user, make_browser
+    ):
+        for code in generated.codes[:6]:
+            with committed():
+                generated.send("recovery_invalidate", recovery_code=code)
+        other = make_browser(make_user())
+        with committed():
+            other.send("recovery_generate")
+        assert len(mail.outbox) == 6
+
+    def test_a_broken_cache_keeps_nobody_from_being_told(
+        self, user, generated, committed, settings
+    ):
+        row = RecoveryCodeAudit.objects.filter(event="recovery.batch.generated").get()
+        settings.CACHES = {"default": {"BACKEND": "tests.test_backends.BrokenCache"}}
+        with committed():
+            tasks.notify(tasks.Notice.CODES_GENERATED, row)
+        assert len(mail.outbox) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+class TestAtomicRequests:
+    """What was counted, changed and recorded outlives an error later in the request."""
+
+    @pytest.fixture(autouse=True)
+    def atomic_requests(self, monkeypatch):
+        monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+
+    def test_every_action_works(self, user, browser):
+        browser.codes = browser.generate()
+        for name in [*(name for name in ACTIONS if name != "recovery_delete_all"), ACTIONS[-1]]:
+            response = browser.send(name, confirm="on", recovery_code=browser.codes[0])
+            assert response.status_code in {200, 302}
+        assert usable(user) == 0
+
+    def test_a_charge_outlives_an_error(self, user, make_codes, make_browser, monkeypatch):
+        """R-51"""
+        make_codes(user)
+        browser = make_browser(user)
+
+        def broken(*args, **kwargs):
+            raise RuntimeError("a fault after the charge")
+
+        monkeypatch.setattr("recovery_backend.views.actions.ActionView.problem", broken)
+        browser.raise_request_exception = False
+        assert browser.send("recovery_verify_setup", recovery_code=WRONG_CODE).status_code == 500
+        assert RecoveryCodeCooldown.objects.filter(failures=1).count() == 2
+
+    def test_a_generation_outlives_an_error(self, user, browser, monkeypatch):
+        def broken(*args, **kwargs):
+            raise RuntimeError("a fault after the change")
+
+        monkeypatch.setattr("recovery_backend.views.actions.ActionView.done", broken)
+        browser.raise_request_exception = False
+        assert browser.send("recovery_generate").status_code == 500
+        assert usable(user) == 10
+
+
+class TestAsgi:
+    """The same under ASGI."""
+
+    def test_codes_are_generated_shown_once_and_downloaded(self, user):
+        client = AsyncClient()
+        client.force_login(user)
+
+        async def journey():
+            made = await client.post(reverse("recovery_generate"))
+            pages = [await client.get(DASHBOARD) for _ in range(2)]
+            return made, pages, await client.post(reverse("recovery_download"))
+
+        made, pages, file = async_to_sync(journey)()
+        assert made.status_code == 302
+        first, second = (page.context["plaintext"].codes for page in pages)
+        assert len(first) == 10 and second == ()
+        assert file.status_code == 200 and first[0] in file.text
+
+
+class TestFaults:
+    """R-31"""
+
+    @pytest.mark.parametrize("name", CHANGES)
+    def test_what_cannot_be_recorded_does_not_happen(self, user, generated, name):
+        """R-115: the change and its event commit together, or neither."""
+        before = rows()
+        generated.raise_request_exception = False
+        data = {"confirm": "on", "recovery_code": generated.codes[0]}
+        with broken_audit():
+            response = generated.send(name, **data)
+        assert response.status_code == 500
+        assert not any(code in response.text for code in generated.codes)
+        assert rows() == before
+        assert generated.send(name, **data).status_code in {200, 302}
+        assert rows() != before
+
+    def test_a_look_that_cannot_be_recorded_shows_nothing_and_is_not_used_up(self, browser):
+        browser.send("recovery_generate")
+        browser.raise_request_exception = False
+        with broken_audit():
+            assert browser.open().status_code == 500
+        assert browser.open().context["plaintext"].codes
+
+    @pytest.mark.parametrize(
+        "value", ["\x00", "x" * 100_000, "%s{}", "\u202e\u200b", "<script>alert(1)</script>"]
+    )
+    @pytest.mark.parametrize("name", ACTIONS)
+    def test_hostile_input_is_answered_and_never_a_500(self, generated, name, value):
+        before = rows()
+        fields = ["recovery_code", "batch", "format", "days_to_expire", "confirm"]
+        response = generated.send(name, **dict.fromkeys(fields, value))
+        assert response.status_code in {200, 302, 404}
+        page = generated.open()
+        assert "<script>alert" not in response.text + page.text
+        assert rows() == before
+
+    @pytest.mark.parametrize("name", ACTIONS)
+    def test_raw_bytes_are_answered(self, generated, name):
+        url, kind = reverse(name), "application/x-www-form-urlencoded"
+        body = b"recovery_code=\xff\xfe&batch=\xed\xa0\x80&format=%00&days_to_expire=%ff"
+        assert generated.post(url, body, content_type=kind).status_code in {302, 404}
+        response = generated.post(url, b"[1, 2", content_type="application/json")
+        assert response.status_code in {200, 302}
