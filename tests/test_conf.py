@@ -200,6 +200,6 @@ def test_secret_key_is_no_key(settings):
 def test_a_file_name_is_read_as_a_plain_one(settings, configured, expected):
     """R-77: the header of a download holds nothing else, whatever the setting says."""
     settings.DJANGO_AUTH_RECOVERY_CODES_DEFAULT_FILE_NAME = configured
-    assert conf.DEFAULT_FILE_NAME == expected
+    assert expected == conf.DEFAULT_FILE_NAME
     row = ROWS["DJANGO_AUTH_RECOVERY_CODES_DEFAULT_FILE_NAME"]
     assert (row.problem(configured) is None) == (configured == expected)
