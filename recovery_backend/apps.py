@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
-from django.contrib.auth.signals import user_logged_in
+from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core import checks as django_checks
 from django.utils.translation import gettext_lazy as _
 
@@ -20,4 +20,7 @@ class RecoveryBackendConfig(AppConfig):
             django_checks.register(check, django_checks.Tags.security, deploy=True)
         django_checks.register(checks.check_stored_keys, django_checks.Tags.database)
         user_logged_in.connect(flows.note_sign_in, dispatch_uid="recovery_backend.note_sign_in")
+        user_logged_out.connect(
+            flows.forget_on_sign_out, dispatch_uid="recovery_backend.forget_on_sign_out"
+        )
         user_logged_in.connect(flows.reopen_on_sign_in, dispatch_uid="recovery_backend.reopen")

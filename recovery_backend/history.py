@@ -217,6 +217,7 @@ def _batches(user: AbstractBaseUser) -> Iterable[RecoveryCodeBatch]:
     status = RecoveryCode.Status
     return (
         RecoveryCodeBatch.objects.filter(user_id=user.pk)
+        .defer("sealed")
         .annotate(
             number_active=Count("codes", filter=Q(codes__status=status.ACTIVE)),
             number_used=Count("codes", filter=Q(codes__status=status.USED)),

@@ -65,7 +65,7 @@ class RecoveryCodeMiddleware:
 def _may_hold_plaintext(request: HttpRequest) -> bool:
     # A session that nothing has read yet is not read for this: that would cost a query.
     session = getattr(request, "session", None)
-    return session is not None and session.accessed and stash.is_kept(request)
+    return session is not None and session.accessed and stash.is_noted(request)
 
 
 def _drop_stale_plaintext(request: HttpRequest) -> None:

@@ -73,6 +73,10 @@ class RecoveryCodeBatchQuerySet(models.QuerySet["RecoveryCodeBatch"]):
         """The user's active batch."""
         return self.filter(user_id=user.pk, status=RecoveryCodeBatch.Status.ACTIVE).first()
 
+    def forget_sealed(self) -> int:
+        """Drop the ciphertext of these batches for good; from how many."""
+        return self.exclude(sealed="").update(sealed="")
+
 
 @dataclass(frozen=True, slots=True)
 class Issued:
@@ -120,6 +124,9 @@ class RecoveryCodeBatch(models.Model):
         _("e-mail"), max_length=7, choices=EmailState.choices, default=EmailState.NONE
     )
     email_queued_at = models.DateTimeField(_("e-mail queued"), null=True, blank=True)
+
+    # The plaintext on its way to the owner, as ciphertext; see stash.py.
+    sealed = models.TextField(default="", editable=False)
 
     objects = RecoveryCodeBatchQuerySet.as_manager()
 
@@ -209,7 +216,7 @@ class RecoveryCodeBatch(models.Model):
     @classmethod
     def _retire_active(cls, user: User, now: datetime) -> int:
         retired = cls.objects.filter(user=user, status=cls.Status.ACTIVE).update(
-            status=cls.Status.SUPERSEDED, retired_at=now, modified_at=now
+            status=cls.Status.SUPERSEDED, sealed="", retired_at=now, modified_at=now
         )
         if retired:
             RecoveryCode.objects.filter(
@@ -233,6 +240,10 @@ class RecoveryCodeBatch(models.Model):
         return RecoveryCode.objects.usable().filter(batch=self).count()
 
     # Each of these is one conditional UPDATE, and True for exactly one of any number of callers.
+
+    def keep_sealed(self, sealed: str) -> bool:
+        """Keep the ciphertext of the codes until they are delivered."""
+        return self._change(to={"sealed": sealed})
 
     def mark_viewed(self) -> bool:
         """Claim the one view of the codes (R-74)."""
@@ -267,7 +278,8 @@ class RecoveryCodeBatch(models.Model):
         Used codes stay what they are, so that one that comes back is known as used.
         """
         now = timezone.now()
-        if not self._change(to={"status": self.Status.DELETED, "retired_at": now}):
+        end = {"status": self.Status.DELETED, "sealed": "", "retired_at": now}
+        if not self._change(to=end):
             return None
         status = RecoveryCode.Status
         mine = RecoveryCode.objects.filter(batch=self)

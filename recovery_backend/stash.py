@@ -1,8 +1,9 @@
 """The plaintext of new codes on its way to their owner: sealed, and for a short time only.
 
-Between generation and delivery it lies in the session as AES-256-GCM ciphertext. One half of the
-key is in a cookie of the owner's browser, the other half is derived from the site's own key, so
-neither a copied session table nor a copied cookie shows a code (R-70).
+Between generation and delivery it is AES-256-GCM ciphertext in the row of its batch, where the same
+UPDATE that replaces or deletes the batch ends it too. Its key is made of three parts: a cookie of
+the owner's browser, the key of the session, and the site's own key. So a copied database shows no
+code, nor does a copied cookie, and another session of the same user opens nothing (R-70).
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 from django.utils import timezone
+from django.utils.translation import get_language
 from django.views.decorators.debug import sensitive_variables
 
 from recovery_backend.addresses import email_of
@@ -34,6 +36,7 @@ SESSION_KEY = "recovery_backend_stash"
 COOKIE = "recovery_codes_key"
 KEY_BYTES = 32
 NONCE_BYTES = 12
+MAX_COOKIES = 4
 MAX_ID = 2**63 - 1  # what a database takes: a larger one could not even be recorded
 
 Purpose = Literal["session", "email"]
@@ -49,81 +52,87 @@ class Stashed:
 
 
 @sensitive_variables()
-def keep(
-    request: HttpRequest, user: AbstractBaseUser, batch_id: int, codes: Iterable[str]
-) -> datetime:
-    """Put the codes of a new batch into the session, in place of older ones; until when they stay.
+def keep(request: HttpRequest, user: AbstractBaseUser, batch_id: int, codes: Iterable[str]) -> str:
+    """The codes of a new batch, sealed for this session and this browser; for the batch's row.
 
-    `write_cookie` has to hand the browser its half of the key with the response.
+    `write_cookie` has to hand the browser its part of the key with the response.
     """
+    if request.session.session_key is None:
+        request.session.create()
     secret = secrets.token_hex(KEY_BYTES)
     expires_at = timezone.now() + timedelta(seconds=conf.STASH_TTL)
     request.session[SESSION_KEY] = {
         "batch": batch_id,
         "expires_at": expires_at.timestamp(),
         "owner": _owner(write_key(), user),
-        "sealed": seal("session", user, batch_id, expires_at, codes, secret),
     }
     request._recovery_stash_secret = secret  # type: ignore[attr-defined]
-    return expires_at
+    parts = (secret, str(request.session.session_key))
+    return seal("session", user, batch_id, expires_at, codes, *parts)
 
 
 @sensitive_variables()
-def read(request: HttpRequest, user: AbstractBaseUser) -> Stashed | None:
+def read(
+    request: HttpRequest, user: AbstractBaseUser, batch_id: int, sealed: str
+) -> Stashed | None:
     """The codes that this session and this browser may still deliver together; else None.
 
-    A cookie that is missing, garbled or another session's reads as None, and so does a stash of
-    another user, or one from before a change of password or e-mail address (R-70 to R-72).
+    A cookie that is missing, garbled or of another session reads as None, and so do codes from
+    before a change of password or e-mail address (R-70 to R-72).
     """
-    kept = _kept(request)
-    secret = request.COOKIES.get(COOKIE, "")
-    if kept is None or len(secret) != 2 * KEY_BYTES:
-        return None
-    return unseal("session", user, kept["batch"], kept["sealed"], secret)
+    for secret in _secrets(request):
+        parts = (secret, str(request.session.session_key))
+        if stashed := unseal("session", user, batch_id, sealed, *parts):
+            return stashed
+    return None
 
 
-def is_kept(request: HttpRequest) -> bool:
-    """Whether this session holds sealed codes, of whatever age. Reads the session."""
+def has_cookie(request: HttpRequest) -> bool:
+    """Whether this browser has a part of a key, whatever it opens."""
+    return COOKIE in request.COOKIES
+
+
+def is_noted(request: HttpRequest) -> bool:
+    """Whether this session knows of codes that were sealed for it. Reads the session."""
     return SESSION_KEY in request.session
+
+
+def noted_batch(request: HttpRequest) -> int | None:
+    """The batch whose codes were sealed for this session."""
+    noted = _noted(request)
+    return noted["batch"] if noted else None
 
 
 def is_over(request: HttpRequest, user: AbstractBaseUser) -> bool:
     """Whether sealed codes have to go: expired, or their owner's credentials changed (R-72)."""
-    kept = _kept(request)
-    if kept is None:
-        return is_kept(request)
-    is_owners = kept["owner"] in {_owner(key, user) for key in keyring()}
-    return not is_owners or kept["expires_at"] <= timezone.now().timestamp()
+    noted = _noted(request)
+    if noted is None:
+        return is_noted(request)
+    is_owners = noted["owner"] in {_owner(key, user) for key in keyring()}
+    return not is_owners or noted["expires_at"] <= timezone.now().timestamp()
 
 
-def batch_of(request: HttpRequest) -> int | None:
-    """The batch whose codes this session holds."""
-    kept = _kept(request)
-    return kept["batch"] if kept else None
-
-
-def wipe(request: HttpRequest) -> None:
-    """Forget the codes now. Does nothing when there are none."""
+def forget(request: HttpRequest) -> None:
+    """Let this session and this browser know of no codes. The batch's row is not touched."""
     request.session.pop(SESSION_KEY, None)
     request._recovery_stash_secret = ""  # type: ignore[attr-defined]
 
 
 def write_cookie(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Hand the browser its half of the key, or take back one that opens nothing any more."""
+    """Hand the browser its part of the key, or take back one that opens nothing any more."""
     secret = getattr(request, "_recovery_stash_secret", None)
-    path = reverse("recovery_dashboard").removesuffix("dashboard/")
     if secret:
         response.set_cookie(
             COOKIE,
             secret,
             max_age=conf.STASH_TTL,
-            path=path,
+            path=_cookie_path(),
             secure=settings.SESSION_COOKIE_SECURE or request.is_secure(),
             httponly=True,
             samesite="Strict",
         )
-    elif COOKIE in request.COOKIES and (secret == "" or not is_kept(request)):
-        response.delete_cookie(COOKIE, path=path, samesite="Strict")
+    elif secret == "" and has_cookie(request):
+        response.delete_cookie(COOKIE, path=_cookie_path(), samesite="Strict")
 
 
 @sensitive_variables()
@@ -133,24 +142,27 @@ def seal(
     batch_id: int,
     expires_at: datetime,
     codes: Iterable[str],
-    secret: str = "",
+    *parts: str,
 ) -> str:
-    """The codes as text that only this site can open, for this user, batch and purpose."""
+    """The codes as text that only this site can open, for this user, batch and purpose.
+
+    With the same `parts` of a key, if there are any.
+    """
     key = write_key()
     nonce = secrets.token_bytes(NONCE_BYTES)
     plain = json.dumps({"expires_at": expires_at.timestamp(), "codes": list(codes)})
-    cipher = AESGCM(key.mac("stash", purpose, secret))
+    cipher = AESGCM(key.mac("stash", purpose, *parts))
     sealed = cipher.encrypt(nonce, plain.encode(), _binding(key, purpose, user, batch_id))
     return base64.urlsafe_b64encode(nonce + sealed).decode()
 
 
 @sensitive_variables()
 def unseal(
-    purpose: Purpose, user: AbstractBaseUser, batch_id: int, sealed: str, secret: str = ""
+    purpose: Purpose, user: AbstractBaseUser, batch_id: int, sealed: str, *parts: str
 ) -> Stashed | None:
     """What `seal` was given, before it expires and for the same user, batch and purpose."""
     for key in keyring():
-        plain = _decrypt(key, purpose, user, batch_id, sealed, secret)
+        plain = _decrypt(key, purpose, user, batch_id, sealed, parts)
         if plain is not None:
             return _unexpired(batch_id, plain)
     return None
@@ -158,11 +170,16 @@ def unseal(
 
 @sensitive_variables()
 def _decrypt(
-    key: Key, purpose: Purpose, user: AbstractBaseUser, batch_id: int, sealed: str, secret: str
+    key: Key,
+    purpose: Purpose,
+    user: AbstractBaseUser,
+    batch_id: int,
+    sealed: str,
+    parts: tuple[str, ...],
 ) -> bytes | None:
     try:
         raw = base64.urlsafe_b64decode(sealed)
-        cipher = AESGCM(key.mac("stash", purpose, secret))
+        cipher = AESGCM(key.mac("stash", purpose, *parts))
         nonce, body = raw[:NONCE_BYTES], raw[NONCE_BYTES:]
         return cipher.decrypt(nonce, body, _binding(key, purpose, user, batch_id))
     except (InvalidTag, binascii.Error, ValueError):
@@ -174,7 +191,8 @@ def _unexpired(batch_id: int, plain: bytes) -> Stashed | None:
     payload = json.loads(plain)
     if payload["expires_at"] <= timezone.now().timestamp():
         return None
-    expires_at = datetime.fromtimestamp(payload["expires_at"], UTC)
+    zone = UTC if settings.USE_TZ else None
+    expires_at = datetime.fromtimestamp(payload["expires_at"], zone)
     return Stashed(batch_id, expires_at, tuple(payload["codes"]))
 
 
@@ -185,14 +203,30 @@ def _binding(key: Key, purpose: Purpose, user: AbstractBaseUser, batch_id: int) 
 @sensitive_variables()
 def _owner(key: Key, user: AbstractBaseUser) -> str:
     # Changes with the password and the e-mail address, so that either change ends the stash.
-    return key.mac("stash", "owner", str(user.pk), user.password, email_of(user)).hex()
+    password = getattr(user, "password", None) or ""  # some user models have none
+    return key.mac("stash", "owner", str(user.pk), password, email_of(user)).hex()
 
 
-def _kept(request: HttpRequest) -> dict[str, Any] | None:
-    kept = request.session.get(SESSION_KEY)
-    types = {"batch": int, "expires_at": float, "owner": str, "sealed": str}
-    if not isinstance(kept, dict):
+def _secrets(request: HttpRequest) -> list[str]:
+    # A neighbouring subdomain can add cookies of the same name; Django keeps the last one only.
+    pairs = request.META.get("HTTP_COOKIE", "").split(";")
+    named = (pair.partition("=") for pair in pairs)
+    values = [value.strip() for name, _equals, value in named if name.strip() == COOKIE]
+    return [value for value in values if len(value) == 2 * KEY_BYTES][:MAX_COOKIES]
+
+
+def _cookie_path() -> str:
+    path = reverse("recovery_dashboard").removesuffix("dashboard/")
+    root = get_script_prefix()
+    # Under i18n_patterns the pages have a path for each language.
+    return root if path.startswith(f"{root}{get_language()}/") else path
+
+
+def _noted(request: HttpRequest) -> dict[str, Any] | None:
+    noted = request.session.get(SESSION_KEY)
+    types = {"batch": int, "expires_at": float, "owner": str}
+    if not isinstance(noted, dict) or not all(
+        isinstance(noted.get(name), kind) for name, kind in types.items()
+    ):
         return None
-    if not all(isinstance(kept.get(name), kind) for name, kind in types.items()):
-        return None
-    return kept if 0 < kept["batch"] <= MAX_ID else None
+    return noted if 0 < noted["batch"] <= MAX_ID else None

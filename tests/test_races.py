@@ -166,8 +166,9 @@ def generated(browser):
     """A browser with codes that nobody has looked at; they are in `generated.codes`."""
     assert browser.send("recovery_generate").status_code == 302
     user = RecoveryCodeBatch.objects.get().user
-    kept, secret = browser.session[stash.SESSION_KEY], browser.cookies[stash.COOKIE].value
-    opened = stash.unseal("session", user, kept["batch"], kept["sealed"], secret)
+    batch, secret = RecoveryCodeBatch.objects.get(), browser.cookies[stash.COOKIE].value
+    parts = (secret, browser.session.session_key)
+    opened = stash.unseal("session", user, batch.pk, batch.sealed, *parts)
     browser.codes = list(opened.codes)
     return browser
 

@@ -9,6 +9,7 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.contrib.auth import HASH_SESSION_KEY, get_user_model
+from django.contrib.sessions.backends.base import SessionBase
 from django.test import RequestFactory
 from django.utils import timezone
 from hypothesis import given
@@ -50,18 +51,23 @@ def generated(browser):
     return browser
 
 
-def kept(browser):
-    return browser.session.get(stash.SESSION_KEY)
+def active(user):
+    return RecoveryCodeBatch.objects.active_of(user)
 
 
-def put(browser, value):
-    session = browser.session
-    session[stash.SESSION_KEY] = value
-    session.save()
+def sealed(user):
+    """The ciphertext in the user's row; "" when there is none."""
+    batch = active(user)
+    return batch.sealed if batch else ""
 
 
 def cookie(browser):
     return browser.cookies[stash.COOKIE].value
+
+
+def parts(browser):
+    """What the browser's cookie and its session give to the key."""
+    return cookie(browser), browser.session.session_key
 
 
 def plaintext(browser):
@@ -71,57 +77,57 @@ def plaintext(browser):
     return response.context["plaintext"]
 
 
-def is_gone(browser):
-    return plaintext(browser) is None and kept(browser) is None
+def is_gone(browser, user):
+    """Nothing is offered, and nothing is kept anywhere."""
+    return (
+        plaintext(browser) is None
+        and not any(batch.sealed for batch in RecoveryCodeBatch.objects.filter(user=user))
+        and stash.SESSION_KEY not in browser.session
+    )
 
 
-def active(user):
-    return RecoveryCodeBatch.objects.active_of(user)
+def opened(user, *parts):
+    return stash.unseal("session", user, active(user).pk, sealed(user), *parts)
 
 
-def opened(user, row, secret):
-    return stash.unseal("session", user, row["batch"], row["sealed"], secret)
+class TestParts:
+    """R-70: no part of the key is enough, and the pieces fit only together."""
 
-
-class TestHalves:
-    """R-70: neither half of the key is enough, and the pieces fit only together."""
-
-    def test_session_and_cookie_together_hold_the_codes(self, user, generated):
-        codes = opened(user, kept(generated), cookie(generated)).codes
+    def test_row_session_and_cookie_together_hold_the_codes(self, user, generated):
+        codes = opened(user, *parts(generated)).codes
         assert len(codes) == 10
         assert plaintext(generated).codes == codes
 
-    def test_the_session_and_the_sites_keys_do_not_open_it(self, user, generated, settings):
-        row = kept(generated)
-        known = ["", settings.SECRET_KEY, settings.DJANGO_AUTH_RECOVERY_KEY, row["owner"]]
-        known += [generated.session.session_key, "0" * 64]
-        assert [opened(user, row, secret) for secret in known] == [None] * len(known)
+    def test_database_and_keys_of_the_site_do_not_open_it(self, user, generated, settings):
+        _secret, session_key = parts(generated)
+        known = ["", settings.SECRET_KEY, settings.DJANGO_AUTH_RECOVERY_KEY, "0" * 64]
+        known += [session_key, sealed(user)]
+        assert [opened(user, guess, session_key) for guess in known] == [None] * len(known)
+        assert opened(user) is None
         del generated.cookies[stash.COOKIE]
         assert plaintext(generated) is None
 
     def test_the_cookie_does_not_open_it_without_the_sites_key(self, user, generated, settings):
-        row, secret = kept(generated), cookie(generated)
-        raw = base64.urlsafe_b64decode(row["sealed"])
+        raw = base64.urlsafe_b64decode(sealed(user))
         with pytest.raises(InvalidTag):
-            AESGCM(bytes.fromhex(secret)).decrypt(raw[:12], raw[12:], None)
+            AESGCM(bytes.fromhex(cookie(generated))).decrypt(raw[:12], raw[12:], None)
         settings.DJANGO_AUTH_RECOVERY_KEY = generate_key()
-        assert opened(user, row, secret) is None
+        assert opened(user, *parts(generated)) is None
 
-    def test_the_cookie_alone_shows_nothing_in_another_session(
-        self, user, generated, make_browser
-    ):
+    def test_the_cookie_shows_nothing_in_another_session(self, user, generated, make_browser):
         other = make_browser(user)
         other.cookies[stash.COOKIE] = cookie(generated)
         assert plaintext(other) is None
+        assert other.send_json("recovery_download").json()["code"] == "PlaintextGone"
         assert plaintext(generated).codes
 
-    def test_the_session_holds_no_code_in_clear(self, user, generated):
-        codes = opened(user, kept(generated), cookie(generated)).codes
-        text = repr(dict(generated.session.items()))
+    def test_neither_row_nor_session_holds_a_code_or_the_cookie(self, user, generated):
+        codes = opened(user, *parts(generated)).codes
+        text = repr(dict(generated.session.items())) + sealed(user)
         assert not any(code in text for code in codes)
         assert cookie(generated) not in text
 
-    def test_each_stash_has_a_key_of_its_own(self, generated):
+    def test_each_batch_has_a_key_of_its_own(self, generated):
         before = cookie(generated)
         generated.send("recovery_generate", confirm="on")
         assert cookie(generated) != before
@@ -137,6 +143,19 @@ class TestHalves:
         generated.cookies[stash.COOKIE] = right
         assert plaintext(generated).codes
 
+    def test_a_cookie_of_the_same_name_from_a_neighbouring_host_hides_nothing(
+        self, user, generated, rf
+    ):
+        """Browsers send both, and Django keeps the last."""
+        secret, session_key = parts(generated)
+        request = rf.get("/", headers={"Cookie": f"{stash.COOKIE}={secret}; {stash.COOKIE}=x"})
+        request.session = generated.session
+        assert request.COOKIES[stash.COOKIE] == "x"
+        assert stash.read(request, user, active(user).pk, sealed(user)).codes
+        tossed = "; ".join([f"{stash.COOKIE}={'0' * 64}"] * 50 + [f"{stash.COOKIE}={secret}"])
+        request.META["HTTP_COOKIE"] = tossed
+        assert stash.read(request, user, active(user).pk, sealed(user)) is None
+
     def test_a_wrong_cookie_is_recorded_once(self, generated, events):
         """R-122"""
         generated.cookies[stash.COOKIE] = "0" * 64
@@ -150,40 +169,36 @@ class TestHalves:
         thief = make_user()
         other = make_browser(thief)
         other.send("recovery_generate")
-        own = kept(other)
         other.cookies[stash.COOKIE] = cookie(generated)
-        put(other, kept(generated))
+        active(thief).keep_sealed(sealed(user))
         assert plaintext(other) is None
-        for changes in ({"owner": own["owner"]}, {"owner": own["owner"], "batch": own["batch"]}):
-            put(other, {**kept(generated), **changes})
-            assert plaintext(other) is None
-        assert opened(thief, kept(generated), cookie(generated)) is None
+        assert opened(thief, *parts(generated)) is None
 
-    def test_another_batch_or_purpose_opens_nothing(self, user, generated, make_codes):
-        row, secret = kept(generated), cookie(generated)
-        assert stash.unseal("session", user, row["batch"] + 1, row["sealed"], secret) is None
-        assert stash.unseal("email", user, row["batch"], row["sealed"], secret) is None
+    def test_another_batch_or_purpose_opens_nothing(self, user, generated):
+        pk, text, key = active(user).pk, sealed(user), parts(generated)
+        assert stash.unseal("session", user, pk + 1, text, *key) is None
+        assert stash.unseal("email", user, pk, text, *key) is None
         later = timezone.now() + timedelta(seconds=TTL)
-        by_mail = stash.seal("email", user, row["batch"], later, ["code"])
-        assert stash.unseal("email", user, row["batch"], by_mail).codes == ("code",)
-        assert stash.unseal("session", user, row["batch"], by_mail) is None
-        put(generated, {**row, "sealed": by_mail})
+        by_mail = stash.seal("email", user, pk, later, ["code"])
+        assert stash.unseal("email", user, pk, by_mail).codes == ("code",)
+        assert stash.unseal("session", user, pk, by_mail) is None
+        active(user).keep_sealed(by_mail)
         assert plaintext(generated) is None
 
     def test_an_older_batchs_ciphertext_is_not_shown_for_the_current_one(self, user, generated):
-        old, secret = kept(generated), cookie(generated)
+        old, secret = sealed(user), cookie(generated)
         generated.send("recovery_generate", confirm="on")
-        put(generated, {**old, "batch": active(user).pk})
+        active(user).keep_sealed(old)
         generated.cookies[stash.COOKIE] = secret
         assert plaintext(generated) is None
 
     @pytest.mark.parametrize("position", [0, 11, 12, -1])
     def test_an_altered_ciphertext_opens_nothing(self, user, generated, position):
-        row = kept(generated)
-        raw = bytearray(base64.urlsafe_b64decode(row["sealed"]))
+        raw = bytearray(base64.urlsafe_b64decode(sealed(user)))
         raw[position] ^= 1
-        altered = {**row, "sealed": base64.urlsafe_b64encode(raw).decode()}
-        assert opened(user, altered, cookie(generated)) is None
+        active(user).keep_sealed(base64.urlsafe_b64encode(raw).decode())
+        assert opened(user, *parts(generated)) is None
+        assert plaintext(generated) is None
 
     def test_a_key_that_has_become_a_fallback_still_opens_it(self, generated, settings):
         """R-13"""
@@ -192,52 +207,96 @@ class TestHalves:
         settings.DJANGO_AUTH_RECOVERY_KEY_FALLBACKS = [old]
         assert plaintext(generated).codes
         settings.DJANGO_AUTH_RECOVERY_KEY_FALLBACKS = []
-        assert is_gone(generated)
+        assert plaintext(generated) is None
 
     def test_neither_repr_shows_a_code(self, user, generated):
-        stashed = opened(user, kept(generated), cookie(generated))
+        stashed = opened(user, *parts(generated))
         shown = plaintext(generated)
         assert stashed.codes == shown.codes
         assert not any(code in repr(stashed) + repr(shown) for code in stashed.codes)
+
+    def test_a_fault_while_sealing_leaves_the_older_codes_as_they_are(
+        self, user, codes, browser, monkeypatch
+    ):
+        def broken(*args, **kwargs):
+            raise RuntimeError("a fault")
+
+        monkeypatch.setattr("recovery_backend.stash.seal", broken)
+        before = active(user)
+        with pytest.raises(RuntimeError):
+            browser.send("recovery_generate", confirm="on")
+        assert active(user) == before
+        assert before.codes_left() == len(codes)
+
+    def test_a_user_without_a_password_field_gets_codes(self, user, browser, monkeypatch):
+        monkeypatch.setattr(type(user), "password", None)
+        browser.send("recovery_generate")
+        assert plaintext(browser).codes
+
+    def test_a_session_that_is_written_back_by_a_slower_request_loses_and_revives_nothing(
+        self, user, browser, settings
+    ):
+        """Django writes whole sessions: the last of two parallel requests wins."""
+        slower = dict(browser.session.items())
+        browser.send("recovery_generate")
+        overwrite(browser, slower)
+        assert plaintext(browser).codes
+        slower = dict(browser.session.items())
+        secret = cookie(browser)
+        browser.send("recovery_saved")
+        overwrite(browser, slower)
+        browser.cookies[stash.COOKIE] = secret
+        assert plaintext(browser) is None
+        assert browser.send_json("recovery_download").json()["code"] == "PlaintextGone"
+
+
+def overwrite(browser, values):
+    session = browser.session
+    for name in set(session.keys()) - set(values):
+        del session[name]
+    session.update(values)
+    session.save()
 
 
 @pytest.mark.usefixtures("with_and_without_middleware")
 class TestEnd:
     """R-71, R-72"""
 
-    def test_it_ends_by_the_clock(self, generated, clock):
+    def test_it_ends_by_the_clock(self, user, generated, clock):
         generated.send("recovery_generate", confirm="on")
         clock.shift(TTL - 1)
         assert plaintext(generated).seconds_left == 1
         clock.shift(1)
-        assert is_gone(generated)
+        assert is_gone(generated, user)
 
-    def test_the_lifetime_is_a_setting(self, browser, clock, settings):
+    def test_the_lifetime_is_a_setting(self, user, browser, clock, settings):
         settings.DJANGO_AUTH_RECOVERY_CODES_STASH_TTL = 60
         browser.send("recovery_generate")
         assert browser.cookies[stash.COOKIE]["max-age"] == 60
         clock.shift(60)
-        assert is_gone(browser)
+        assert is_gone(browser, user)
 
     def test_an_altered_expiry_in_the_session_prolongs_nothing(self, user, browser, clock):
         browser.send("recovery_generate")
-        row = kept(browser)
-        put(browser, {**row, "expires_at": row["expires_at"] + 10**6})
+        session, key = browser.session, parts(browser)
+        noted = session[stash.SESSION_KEY]
+        session[stash.SESSION_KEY] = {**noted, "expires_at": noted["expires_at"] + 10**6}
+        session.save()
         clock.shift(TTL)
+        assert opened(user, *key) is None
         assert plaintext(browser) is None
         assert browser.send_json("recovery_download").json()["code"] == "PlaintextGone"
-        assert opened(user, row, cookie(browser)) is None
 
     def test_signing_out_ends_it(self, user, generated):
         assert generated.send("recovery_logout").status_code == 302
         assert cookie(generated) == ""
         generated.force_login(user)
-        assert is_gone(generated)
+        assert is_gone(generated, user)
 
     def test_signing_out_elsewhere_on_the_site_ends_it(self, user, generated):
         generated.logout()
         generated.force_login(user)
-        assert is_gone(generated)
+        assert is_gone(generated, user)
 
     def test_signing_in_as_somebody_else_ends_it(self, user, generated, make_user, make_codes):
         other = make_user("other@example.com")
@@ -246,9 +305,10 @@ class TestEnd:
         generated.post(LOGIN, {"email": other.email, "recovery_code": code})
         assert generated.session["_auth_user_id"] == str(other.pk)
         generated.cookies[stash.COOKIE] = secret
-        assert is_gone(generated)
+        assert plaintext(generated) is None
         generated.force_login(user)
-        assert is_gone(generated)
+        generated.cookies[stash.COOKIE] = secret
+        assert plaintext(generated) is None
 
     def test_signing_in_again_as_the_same_user_keeps_it(self, user, generated):
         generated.post("/password/", {"username": user.username, "password": PASSWORD})
@@ -257,13 +317,13 @@ class TestEnd:
     def test_new_codes_in_another_browser_end_it(self, user, generated, make_browser):
         other = make_browser(user)
         other.send("recovery_generate", confirm="on")
-        assert is_gone(generated)
+        assert plaintext(generated) is None
         assert plaintext(other).codes
 
-    def test_saying_that_they_are_saved_ends_it(self, generated, events):
+    def test_saying_that_they_are_saved_ends_it(self, user, generated, events):
         secret = cookie(generated)
         generated.send("recovery_saved")
-        assert kept(generated) is None
+        assert not sealed(user)
         assert cookie(generated) == ""
         generated.cookies[stash.COOKIE] = secret
         assert plaintext(generated) is None
@@ -275,7 +335,7 @@ class TestEnd:
         session = generated.session
         session[HASH_SESSION_KEY] = user.get_session_auth_hash()  # update_session_auth_hash()
         session.save()
-        assert is_gone(generated)
+        assert is_gone(generated, user)
         assert ("stash.expired", "") in events()
 
     def test_a_new_password_elsewhere_ends_it_with_the_session(self, user, generated):
@@ -283,24 +343,23 @@ class TestEnd:
         user.save()
         assert generated.open().status_code == 302
         generated.force_login(user)
-        assert is_gone(generated)
+        assert plaintext(generated) is None
 
     def test_a_new_address_ends_it(self, user, generated):
         user.email = "new@example.com"
         user.save()
-        assert is_gone(generated)
+        assert is_gone(generated, user)
 
-    def test_deleting_all_codes_ends_it(self, generated):
+    def test_deleting_all_codes_ends_it(self, user, generated):
         generated.send("recovery_delete_all", confirm="on")
-        assert kept(generated) is None
-        assert is_gone(generated)
+        assert is_gone(generated, user)
 
     def test_deleting_all_codes_in_another_browser_ends_it(self, user, generated, make_browser):
         make_browser(user).send("recovery_delete_all", confirm="on")
-        assert is_gone(generated)
+        assert is_gone(generated, user)
 
     def test_it_ends_when_every_delivery_is_made(
-        self, generated, settings, django_capture_on_commit_callbacks
+        self, user, generated, settings, django_capture_on_commit_callbacks
     ):
         settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = False
         assert plaintext(generated).codes
@@ -309,14 +368,16 @@ class TestEnd:
         with django_capture_on_commit_callbacks(execute=True):
             generated.send("recovery_email")
         generated.open()
-        assert kept(generated) is None
+        assert not sealed(user)
         assert cookie(generated) == ""
 
-    def test_without_e_mail_showing_and_downloading_is_every_delivery(self, generated, settings):
+    def test_without_e_mail_showing_and_downloading_is_every_delivery(
+        self, user, generated, settings
+    ):
         settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_CODES = False
         generated.open()
         assert generated.send("recovery_download").status_code == 200
-        assert kept(generated) is None
+        assert is_gone(generated, user)
 
 
 class TestMiddleware:
@@ -327,10 +388,11 @@ class TestMiddleware:
         user.save()
         browser.send("recovery_generate")
         browser.get("/admin/")
-        assert kept(browser)
+        assert sealed(user)
         clock.shift(TTL)
         assert browser.get("/admin/").status_code == 200
-        assert kept(browser) is None
+        assert not sealed(user)
+        assert stash.SESSION_KEY not in browser.session
 
     def test_a_page_that_reads_no_session_does_not_read_it_for_this(
         self, generated, statements, clock
@@ -392,31 +454,31 @@ JSON_VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
-NEARLY_KEPT = st.fixed_dictionaries(
+NEARLY_NOTED = st.fixed_dictionaries(
     {
         "batch": st.integers() | JSON_VALUES,
         "expires_at": st.floats() | JSON_VALUES,
         "owner": st.text() | JSON_VALUES,
-        "sealed": st.text()
-        | st.binary(max_size=60).map(lambda raw: base64.b64encode(raw).decode()),
     }
 )
+SEALED = st.text() | st.binary(max_size=60).map(lambda raw: base64.b64encode(raw).decode())
 COOKIES = st.text(max_size=80) | st.text(min_size=64, max_size=64)
 
 
-@given(value=JSON_VALUES | NEARLY_KEPT, secret=COOKIES)
-def test_no_garbage_in_session_or_cookie_ever_raises(value, secret):
+@given(noted=JSON_VALUES | NEARLY_NOTED, text=SEALED, secret=COOKIES)
+def test_no_garbage_in_session_row_or_cookie_ever_raises(noted, text, secret):
     """R-70"""
     request = RequestFactory().get("/")
-    request.session = {stash.SESSION_KEY: value}
-    request.COOKIES[stash.COOKIE] = secret
+    request.session = SessionBase("key")
+    request.session._session_cache = {stash.SESSION_KEY: noted}
+    request.META["HTTP_COOKIE"] = f"{stash.COOKIE}={secret}"
     user = get_user_model()(pk=1, email="owner@example.com", password="hash")
-    assert stash.read(request, user) is None
-    assert stash.is_kept(request)
+    assert stash.read(request, user, 1, text) is None
+    assert stash.is_noted(request)
     assert stash.is_over(request, user) in {True, False}
-    stash.batch_of(request)
-    stash.wipe(request)
-    assert not stash.is_kept(request)
+    stash.noted_batch(request)
+    stash.forget(request)
+    assert not stash.is_noted(request)
 
 
 @pytest.mark.parametrize(
@@ -426,15 +488,37 @@ def test_no_garbage_in_session_or_cookie_ever_raises(value, secret):
         [],
         "x",
         {},
-        {"batch": 10**30, "expires_at": 0.0, "owner": "", "sealed": ""},
-        {"batch": -1, "expires_at": 1e308, "owner": "x", "sealed": "%"},
-        {"batch": True, "expires_at": 0.0, "owner": "", "sealed": ""},
+        {"batch": 10**30, "expires_at": 0.0, "owner": ""},
+        {"batch": -1, "expires_at": 1e308, "owner": "x"},
+        {"batch": True, "expires_at": 0.0, "owner": ""},
     ],
 )
-def test_garbage_in_the_session_is_dropped_by_the_page(browser: Browser, value):
+def test_garbage_in_the_session_is_dropped_by_the_page(browser: Browser, user, value):
+    session = browser.session
+    session[stash.SESSION_KEY] = value
+    session.save()
     browser.cookies[stash.COOKIE] = "0" * 64
-    put(browser, value)
-    assert is_gone(browser)
+    assert is_gone(browser, user)
+
+
+def test_without_time_zones_codes_are_shown_and_end(user, browser, settings, clock):
+    settings.USE_TZ = False
+    browser.send("recovery_generate")
+    assert plaintext(browser).codes
+    for file_format in ("txt", "csv", "pdf"):
+        browser.send("recovery_generate", confirm="on")
+        assert browser.send("recovery_download", format=file_format).status_code == 200
+    clock.shift(TTL)
+    assert is_gone(browser, user)
+
+
+def test_a_page_of_older_codes_does_not_take_the_newer_ones_away(user, browser):
+    browser.send("recovery_generate")
+    older = active(user).public_id
+    browser.send("recovery_generate", confirm="on")
+    answer = browser.send_json("recovery_saved", batch=older)
+    assert (answer.status_code, answer.json()["code"]) == (400, "NoActiveBatch")
+    assert plaintext(browser).codes
 
 
 def test_dropping_costs_nothing_where_nothing_is_kept(user, make_request, statements):

@@ -56,7 +56,7 @@ def one_line(name: str) -> str:
 
 
 def _moment(moment: datetime) -> str:
-    local = timezone.localtime(moment)
+    local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
     return f"{date_format(local, 'DATETIME_FORMAT')} ({timezone.get_current_timezone_name()})"
 
 

@@ -16,6 +16,7 @@ from recovery_backend.flows.delivery import (
     drop_stale_plaintext,
     email_codes,
     email_state,
+    forget_on_sign_out,
     forget_plaintext,
     plaintext_of,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "drop_stale_plaintext",
     "email_codes",
     "email_state",
+    "forget_on_sign_out",
     "forget_plaintext",
     "generate",
     "invalidate_code",

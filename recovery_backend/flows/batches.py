@@ -63,13 +63,13 @@ def generate(
         issued = RecoveryCodeBatch.issue(
             user, days_to_expire, client=client_of(request), actor=user
         )
+        issued.batch.keep_sealed(stash.keep(request, user, issued.batch.pk, issued.codes))
         tasks.notify(Notice.CODES_GENERATED, issued.entry)
         return issued
 
     issued = in_transaction(work)
     if isinstance(issued, Refusal):
         throttle(request, issued, Reason.COOLDOWN)
-    stash.keep(request, user, issued.batch.pk, issued.codes)
     return issued.batch
 
 
@@ -160,7 +160,7 @@ def delete_all(request: HttpRequest, batch: RecoveryCodeBatch) -> None:
         )
 
     in_transaction(work)
-    stash.wipe(request)
+    stash.forget(request)
 
 
 def _user(request: HttpRequest) -> User:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django.http import HttpRequest
 from django.utils import timezone
@@ -12,7 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from recovery_backend import audit, cooldown, emails, exports, signals, stash, tasks
 from recovery_backend.addresses import email_of
-from recovery_backend.audit import Event, Reason
+from recovery_backend.audit import Event, Reason, logger
 from recovery_backend.conf import conf
 from recovery_backend.emails import Notice
 from recovery_backend.exceptions import (
@@ -142,25 +142,44 @@ def email_state(request: HttpRequest) -> str:
 
 def forget_plaintext(request: HttpRequest) -> None:
     """The owner has saved the codes: nothing of them is kept any longer."""
-    batch = stash.batch_of(request)
-    stash.wipe(request)
-    if batch is not None:
-        _record(request, Event.STASH_WIPED, batch)
+    batch = RecoveryCodeBatch.objects.active_of(_user(request))
+    _forget(request, batch.pk if batch else None, Event.STASH_WIPED)
+
+
+def forget_on_sign_out(
+    sender: object, *, request: HttpRequest | None = None, user: object = None, **kwargs: Any
+) -> None:
+    """Whichever view signs the user out, the plaintext that this session may show goes with it."""
+    try:
+        if request is not None and hasattr(request, "session") and stash.is_noted(request):
+            RecoveryCodeBatch.objects.filter(pk=stash.noted_batch(request) or 0).forget_sealed()
+            stash.forget(request)
+    except Exception as error:  # signing out never fails because of us; the key goes in any case
+        logger.error("plaintext not dropped: %s", type(error).__name__)
 
 
 def drop_stale_plaintext(request: HttpRequest) -> None:
     """Forget plaintext that has expired, or whose owner changed password or address (R-71, R-72).
 
-    Costs nothing for a session that holds none.
+    Costs nothing for a session that knows of none.
     """
-    if not stash.is_kept(request):
+    if not stash.is_noted(request):
         return
-    if not request.user.is_authenticated:
-        stash.wipe(request)
-    elif stash.is_over(request, request.user):
-        batch = stash.batch_of(request)
-        stash.wipe(request)
-        _record(request, Event.STASH_EXPIRED, batch)
+    user = request.user
+    if not user.is_authenticated:
+        stash.forget(request)
+    elif stash.is_over(request, user):
+        _forget(request, stash.noted_batch(request), Event.STASH_EXPIRED)
+
+
+def _forget(request: HttpRequest, batch_pk: int | None, event: Event) -> None:
+    def work() -> None:
+        own = RecoveryCodeBatch.objects.filter(pk=batch_pk or 0, user=_user(request))
+        if own.forget_sealed():
+            audit.record(entry_for(request, event, batch=batch_pk))
+
+    in_transaction(work)
+    stash.forget(request)
 
 
 @sensitive_variables()
@@ -173,15 +192,15 @@ def _deliverable(request: HttpRequest, batch: RecoveryCodeBatch) -> Stashed:
 
 @sensitive_variables()
 def _held(request: HttpRequest) -> tuple[RecoveryCodeBatch | None, Stashed | None]:
-    """The active batch and its plaintext, if this session and browser hold it together."""
+    """The active batch and its plaintext, if this session and browser can open it together."""
     drop_stale_plaintext(request)
-    if not stash.is_kept(request):
+    if not stash.has_cookie(request):
         return None, None
     batch = RecoveryCodeBatch.objects.active_of(_user(request))
-    if batch is None or batch.pk != stash.batch_of(request):
-        stash.wipe(request)  # replaced or deleted, perhaps in another browser
+    if batch is None or not batch.sealed:
+        stash.forget(request)  # replaced, deleted or delivered, perhaps in another browser
         return None, None
-    stashed = stash.read(request, _user(request))
+    stashed = stash.read(request, _user(request), batch.pk, batch.sealed)
     if stashed is None:
         _note_unreadable(request, batch)
     else:
@@ -190,17 +209,22 @@ def _held(request: HttpRequest) -> tuple[RecoveryCodeBatch | None, Stashed | Non
 
 
 def _note_unreadable(request: HttpRequest, batch: RecoveryCodeBatch) -> None:
-    # Once for each batch: a browser that lost its cookie asks again with every page (R-122).
-    if stash.COOKIE in request.COOKIES and request.session.get(UNREADABLE_KEY) != batch.pk:
+    if batch.issued_at <= timezone.now() - timedelta(seconds=conf.STASH_TTL):
+        _forget(request, batch.pk, Event.STASH_EXPIRED)
+    # Once for each batch: a browser with a wrong cookie asks again with every page (R-122).
+    elif request.session.get(UNREADABLE_KEY) != batch.pk:
         request.session[UNREADABLE_KEY] = batch.pk
-        _record(request, Event.STASH_DECRYPT_FAIL, batch.pk)
+        in_transaction(
+            lambda: audit.record(entry_for(request, Event.STASH_DECRYPT_FAIL, batch=batch.pk))
+        )
 
 
 def _forget_if_all_delivered(request: HttpRequest, batch: RecoveryCodeBatch) -> None:
     can_email = conf.EMAIL_CODES and emails.address_of(_user(request))
     is_emailed = batch.email_state == batch.EmailState.SENT
     if batch.has_viewed and batch.has_downloaded and (is_emailed or not can_email):
-        stash.wipe(request)
+        RecoveryCodeBatch.objects.filter(pk=batch.pk).forget_sealed()
+        stash.forget(request)
 
 
 def _sheet(request: HttpRequest, batch: RecoveryCodeBatch, stashed: Stashed) -> exports.CodeSheet:
@@ -212,10 +236,6 @@ def _sheet(request: HttpRequest, batch: RecoveryCodeBatch, stashed: Stashed) -> 
         issued_at=batch.issued_at,
         expires_at=batch.expires_at,
     )
-
-
-def _record(request: HttpRequest, event: Event, batch: int | None) -> None:
-    in_transaction(lambda: audit.record(entry_for(request, event, batch=batch)))
 
 
 def _user(request: HttpRequest) -> User:

@@ -55,6 +55,8 @@ class SavedView(ActionView):
     needs_recent_sign_in = False
 
     def act(self, request: HttpRequest) -> HttpResponse:
+        if request.POST.get("batch"):
+            self.batch()  # a page of older codes must not take the newer ones away
         flows.forget_plaintext(request)
         return self.done(_("Good. Your codes are not kept here any longer."))
 
