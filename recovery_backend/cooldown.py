@@ -33,6 +33,7 @@ Repeated = Literal["generate", "email"]
 # What a person does to their own codes starts from nothing again after a quiet day.
 QUIET = timedelta(days=1)
 NOTICE_RATE = "5/h"
+EVENT_RATE = "1/h"
 
 
 class RecoveryCodeCooldown(models.Model):
@@ -198,6 +199,19 @@ def give_back(charged: Charge) -> None:
     _forget_wait([charged.pair])
 
 
+def refund(charged: Charge) -> None:
+    """Take back one charge, with the wait that it set: what failed before stays counted.
+
+    For a success that proves nothing about the address, which may be somebody else's.
+    """
+    keys = sorted((charged.account, charged.pair))
+    RecoveryCodeCooldown.objects.filter(key__in=keys, failures__gt=0).update(
+        failures=F("failures") - 1, blocked_until=None, updated_at=timezone.now()
+    )
+    if charged.wait_seconds:
+        _forget_wait([charged.pair])
+
+
 def wait_seconds(email: object, network: str) -> int:
     """Seconds that this account has to wait on this network; 0 when a try is allowed.
 
@@ -300,9 +314,17 @@ def count_action(request: HttpRequest, user: AbstractBaseUser) -> Refusal | None
 
 def is_notice_due(notice: str, user_id: object) -> bool:
     """Whether another message of this kind may go to the user: five an hour (R-122)."""
-    subject = f"{user_id} {notice}"
-    usage = _usage(HttpRequest(), "notice", subject, NOTICE_RATE, increment=True)
-    # A cache that cannot count says 0 of 0, and an owner is rather told once too often.
+    return _is_due("notice", f"{user_id} {notice}", NOTICE_RATE)
+
+
+def is_event_due(event: str, user_id: object) -> bool:
+    """Whether another event of this kind is recorded of the user: one an hour (R-122)."""
+    return _is_due("event", f"{user_id} {event}", EVENT_RATE)
+
+
+def _is_due(what: str, subject: str, rate: str) -> bool:
+    usage = _usage(HttpRequest(), what, subject, rate, increment=True)
+    # A cache that cannot count says 0 of 0: rather once too often than never.
     return usage is None or usage["count"] <= usage["limit"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -11,6 +12,10 @@ from contextlib import suppress
 from asgiref.sync import sync_to_async
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.cache import cache
+
+from recovery_backend.keys import write_key
+
+logger = logging.getLogger("recovery_backend")
 
 LIFE_SECONDS = 25.0
 TICK_SECONDS = 1.0
@@ -50,8 +55,11 @@ async def stream(
 
 
 def open_place(user: AbstractBaseUser) -> bool:
-    """Take one of the MAX_STREAMS places of a user; whether there was one."""
-    key, seconds = _key(user), int(2 * LIFE_SECONDS)
+    """Take one of the MAX_STREAMS places of a user; whether there was one.
+
+    Raises what the cache raises when it is down.
+    """
+    key, seconds = cache_key(user), int(2 * LIFE_SECONDS)
     cache.add(key, 0, timeout=seconds)
     try:
         taken = cache.incr(key)
@@ -67,9 +75,13 @@ def open_place(user: AbstractBaseUser) -> bool:
 
 def close_place(user: AbstractBaseUser) -> None:
     """Give a place back."""
-    with suppress(ValueError):
-        cache.decr(_key(user))
+    try:
+        with suppress(ValueError):  # it expired
+            cache.decr(cache_key(user))
+    except Exception as error:  # cache clients raise what they like; the count expires by itself
+        logger.warning("place not given back: %s", type(error).__name__)
 
 
-def _key(user: AbstractBaseUser) -> str:
-    return f"recovery_backend:streams:{user.pk}"
+def cache_key(user: AbstractBaseUser) -> str:
+    """Where a user's places are counted: an HMAC, for any primary key, under this site's key."""
+    return f"recovery_backend:streams:{write_key().mac('throttle', 'streams', str(user.pk)).hex()}"

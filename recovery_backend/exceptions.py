@@ -51,5 +51,9 @@ class SignInTooOld(RecoveryCodeError):
     """Raised when a change asks for a sign-in that is not older than REAUTH_MAX_AGE."""
 
 
+class NotCounted(RecoveryCodeError):
+    """Raised for a change that cannot be counted, because the cache is down: nothing is done."""
+
+
 class NotTheirs(RecoveryCodeError):
     """Raised for an object that does not exist or belongs to somebody else: which, is not told."""

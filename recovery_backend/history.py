@@ -26,6 +26,7 @@ from recovery_backend.addresses import email_of
 from recovery_backend.audit import Event, RecoveryCodeAudit, logger
 from recovery_backend.clients import masked_network
 from recovery_backend.conf import conf
+from recovery_backend.keys import write_key
 from recovery_backend.models import (
     RecoveryCode,
     RecoveryCodeBatch,
@@ -34,6 +35,7 @@ from recovery_backend.models import (
 )
 
 ACTIVITY_LENGTH = 10
+STRANGERS_LENGTH = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ def overview_of(user: AbstractBaseUser) -> Overview:
     seconds = max(conf.CACHE_MIN, min(conf.CACHE_TTL, conf.CACHE_MAX))
     version = _version(user)
     has_passed_test = bool(version and version[-1])
-    key = f"recovery_backend:history:{user.pk}"
+    key = cache_key(user)
     shape = (version, conf.MAX_VISIBLE, BatchCard.__slots__)
     cached = _cached(key) if seconds else None
     if cached is not None and cached[0] == shape:
@@ -185,6 +187,11 @@ def overview_of(user: AbstractBaseUser) -> Overview:
     if seconds:
         _remember(key, (shape, overview), seconds)
     return overview
+
+
+def cache_key(user: AbstractBaseUser) -> str:
+    """Where a user's entry is in the cache: an HMAC, for any primary key, under this site's key."""
+    return f"recovery_backend:history:{write_key().mac('audit', 'history', str(user.pk)).hex()}"
 
 
 def _version(user: AbstractBaseUser) -> tuple[Any, ...] | None:
@@ -246,14 +253,26 @@ def _strangers(user: AbstractBaseUser) -> Any:
 
 
 def _activity(user: AbstractBaseUser) -> list[Activity]:
-    rows: list[RecoveryCodeAudit] = []
-    for kind in (RecoveryCodeAudit.objects.filter(user_id=user.pk), _strangers(user)):
-        rows += kind.filter(event__in=WORDS).order_by("-at", "-pk")[:ACTIVITY_LENGTH]
+    own = RecoveryCodeAudit.objects.filter(user_id=user.pk, event__in=WORDS)
+    # Anybody can make more of theirs; they must not push out what happened to the codes.
+    rows = [
+        *own.order_by("-at", "-pk")[:ACTIVITY_LENGTH],
+        *_strangers(user).order_by("-at", "-pk")[:STRANGERS_LENGTH],
+    ]
     rows.sort(key=lambda row: (row.at, row.pk), reverse=True)
     return [
-        Activity(row.at, row.event, masked_network(row.address or ""), bool(row.reason))
+        Activity(row.at, row.event, _network(row), bool(row.reason))
         for row in rows[:ACTIVITY_LENGTH]
     ]
+
+
+def _network(row: RecoveryCodeAudit) -> str:
+    """From where, masked; "" for what only the address has to do with this user.
+
+    An address is not proven to be theirs, and where its owner is, is not theirs to know.
+    """
+    is_by_address = row.user_id is None or row.event == Event.LOGIN_SUSPENDED
+    return "" if is_by_address else masked_network(row.address or "")
 
 
 def _cached(key: str) -> Any:

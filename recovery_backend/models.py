@@ -495,7 +495,20 @@ def shown_email_state(state: str, queued_at: datetime | None) -> str:
 
 
 def owners_of_email(email: str) -> Sequence[User]:
-    """Active users with this address, at most ten. A scan: never on the way of every sign-in."""
+    """Active users with this address, at most ten. A scan: never on the way of every sign-in.
+
+    None for a user model whose address no query can find: encrypted, or a property.
+    """
+    try:
+        with transaction.atomic():
+            return _owners_of_email(email)
+    except Exception as error:  # fields raise what they like; a try stays charged all the same
+        # Its type only: a database names values in its messages.
+        audit.logger.error("owners not looked up: %s", type(error).__name__)
+        return []
+
+
+def _owners_of_email(email: str) -> list[User]:
     users = get_user_model()._default_manager.filter(
         **{f"{get_user_model().get_email_field_name()}__iexact": email}
     )
@@ -509,8 +522,13 @@ def owners_of_email(email: str) -> Sequence[User]:
 def lock(user: AbstractBaseUser) -> None:
     """Hold the user's row until the transaction ends: two tabs must not leave two active batches."""
     # SQLite has one writer anyway, and reading first would only make its transaction fail.
-    if connection.features.has_select_for_update:
-        get_user_model()._base_manager.select_for_update().values("pk").get(pk=user.pk)
+    features = connection.features
+    if features.has_select_for_update:
+        # A full lock would also hold up every new row that points to the user: a deadlock with
+        # whoever has locked one of the codes and records that.
+        no_key = features.has_select_for_no_key_update
+        users = get_user_model()._base_manager.select_for_update(no_key=no_key)
+        users.values("pk").get(pk=user.pk)
 
 
 def _generated_entries(

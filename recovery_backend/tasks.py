@@ -21,8 +21,10 @@ from recovery_backend.emails import Notice
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch, RecoveryCodeEmailLog
 from recovery_backend.transactions import in_transaction
 
-# A sign-in costs a code and an alert stands at a threshold; these can be repeated for nothing.
+# A sign-in costs a code, and HARD_CAP closes once; these can be repeated for nothing, an alert by
+# whoever brings the count back to nothing with a code of their own account.
 REPEATABLE = {
+    Notice.FAILED_ATTEMPTS,
     Notice.CODES_GENERATED,
     Notice.CODES_DOWNLOADED,
     Notice.CODES_EMAILED,
@@ -83,6 +85,9 @@ def send_codes(batch_pk: int, sealed: str, language: str | None = None) -> bool:
 
 @sensitive_variables()
 def _has_left(batch: RecoveryCodeBatch, sealed: str) -> bool:
+    if not getattr(batch.user, "is_active", True):
+        logger.warning("codes not sent batch=%s: owner not active", batch.pk)
+        return False
     # Bound to the password and the address of the moment when the owner asked for it.
     stashed = stash.unseal("email", batch.user, batch.pk, sealed)
     if stashed is None:

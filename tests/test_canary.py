@@ -366,7 +366,7 @@ TYPED = {
         "recovery_backend.backends.open_attempt",
         "recovery_backend.backends.judge",
         "recovery_backend.cooldown.charge",
-        "recovery_backend.cooldown.give_back",
+        "recovery_backend.cooldown.refund",
         "recovery_backend.codes.canonicalise",
         "recovery_backend.codes._seal",
         "recovery_backend.codes.PresentedCode.__init__",

@@ -186,6 +186,18 @@ class TestOnePair:
         assert cooldown.wait_seconds(user.email, f"{ATTACKER}/32") == 0
         assert try_code(user.email, codes[1]) == user
 
+    def test_a_refund_takes_back_one_charge_and_never_more_than_there_are(self, user, clock):
+        """R-58"""
+        charges = [cooldown.charge(user.email, "here") for _ in range(5)]
+        assert cooldown.wait_seconds(user.email, "here") == 60
+        cooldown.refund(charges[-1])
+        assert cooldown.wait_seconds(user.email, "here") == 0
+        rows = RecoveryCodeCooldown.objects.all()
+        assert list(rows.values_list("failures", "blocked_until")) == [(4, None)] * 2
+        for charged in [*charges, *charges]:
+            cooldown.refund(charged)
+        assert list(rows.values_list("failures", flat=True)) == [0, 0]
+
     @pytest.mark.parametrize(
         "spelling",
         ["OWNER@EXAMPLE.COM", "  owner@example.com\n", "Owner@Example.com", "owner@EXAMPLE.com"],
@@ -776,6 +788,15 @@ class TestActionRate:
         clock.shift(3600)
         assert cooldown.is_notice_due("codes_deleted", user.pk)
 
+    def test_one_event_of_a_kind_an_hour_is_recorded(self, user, make_user, clock):
+        """R-122"""
+        due = [cooldown.is_event_due("recovery.reauth.fail", user.pk) for _ in range(3)]
+        assert due == [True, False, False]
+        assert cooldown.is_event_due("recovery.authz.denied", user.pk)
+        assert cooldown.is_event_due("recovery.reauth.fail", make_user().pk)
+        clock.shift(3600)
+        assert cooldown.is_event_due("recovery.reauth.fail", user.pk)
+
     def test_a_cache_that_cannot_count_refuses_actions_and_keeps_no_notice(
         self, user, make_request, settings
     ):
@@ -783,6 +804,7 @@ class TestActionRate:
         settings.CACHES = {"default": {"BACKEND": "tests.test_cooldown.ForgetfulCache"}}
         assert cooldown.count_action(make_request(), user).wait_seconds == 1
         assert cooldown.is_notice_due("codes_deleted", user.pk)
+        assert all(cooldown.is_event_due("recovery.reauth.fail", user.pk) for _ in range(3))
 
     def test_the_cache_names_nobody(self, user, make_request):
         """R-65"""

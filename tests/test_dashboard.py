@@ -12,6 +12,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.core import mail
 from django.core.cache import cache
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.test import AsyncClient, Client
 from django.urls import reverse
@@ -19,10 +20,11 @@ from django.utils import timezone
 from django_q.models import OrmQ, Task
 
 from recovery_backend import codes as code_room
-from recovery_backend import signals, tasks
+from recovery_backend import flows, history, signals, tasks
 from recovery_backend.audit import RecoveryCodeAudit
 from recovery_backend.codes import PresentedCode
 from recovery_backend.cooldown import RecoveryCodeCooldown
+from recovery_backend.exceptions import NotTheirs
 from recovery_backend.models import (
     RecoveryCode,
     RecoveryCodeBatch,
@@ -234,7 +236,35 @@ class TestBatchId:
             bodies.add(response.content)
         assert len(bodies) == 1
         assert rows() == before
-        assert events().count(("authz.denied", "foreign")) == len(ids)
+        assert events().count(("authz.denied", "foreign")) == 1
+
+    def test_somebody_who_tries_on_is_recorded_once_an_hour(
+        self, user, generated, make_user, make_browser, clock, events
+    ):
+        """R-122"""
+        other = make_user()
+        for _ in range(5):
+            generated.send("recovery_delete_all", batch="x")
+            make_browser(other).send("recovery_delete_all", batch="x")
+        assert events(user=user)[-1:] == events(user=other) == [("authz.denied", "foreign")]
+        assert events().count(("authz.denied", "foreign")) == 2
+        clock.shift(3600)
+        generated.send("recovery_delete_all", batch="x")
+        assert events().count(("authz.denied", "foreign")) == 3
+
+    @pytest.mark.parametrize(
+        "cache_class", ["test_backends.BrokenCache", "test_cooldown.ForgetfulCache"]
+    )
+    def test_with_a_broken_cache_it_is_rather_recorded_too_often(
+        self, user, codes, make_request, settings, events, cache_class
+    ):
+        settings.CACHES = {"default": {"BACKEND": f"tests.{cache_class}"}}
+        request = make_request()
+        request.user = user
+        for _ in range(2):
+            with pytest.raises(NotTheirs):
+                flows.active_batch(request, "x")
+        assert events().count(("authz.denied", "foreign")) == 2
 
     @pytest.mark.parametrize("name", FOR_A_BATCH)
     def test_ones_own_older_batch_is_a_problem_and_changes_nothing(self, user, browser, name):
@@ -290,6 +320,30 @@ class TestShown:
         ahead = browser.open(headers={header: value})
         assert ahead.context["plaintext"].codes == ()
         assert browser.open().context["plaintext"].codes
+
+    @pytest.mark.parametrize(
+        ("site", "destination"),
+        [
+            ("same-site", "image"),
+            ("same-origin", "image"),
+            ("same-origin", "iframe"),
+            ("same-origin", "empty"),
+            ("same-site", "document"),
+            ("cross-site", "document"),
+        ],
+    )
+    def test_what_no_person_asked_for_here_does_not_use_it_up(self, browser, site, destination):
+        """An image on a sibling's page, or a window that it opened."""
+        headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": destination}
+        elsewhere = browser.open(headers=headers)
+        assert elsewhere.context["plaintext"].codes == ()
+        assert "Your new codes are waiting" in elsewhere.text
+        assert browser.open().context["plaintext"].codes
+
+    @pytest.mark.parametrize("site", ["same-origin", "none"])
+    def test_a_page_that_its_owner_opens_shows_them(self, browser, site):
+        page = browser.open(headers={"Sec-Fetch-Site": site, "Sec-Fetch-Dest": "document"})
+        assert page.context["plaintext"].codes
 
     def test_an_answer_to_a_post_does_not_use_it_up(self, browser, settings):
         set_up(settings, CLIENT_RATE="1/m")
@@ -500,6 +554,30 @@ class TestVerify:
             typed = " 1. " + code.replace("-", "\u2013")
             answer = generated.send_json("recovery_verify_setup", recovery_code=typed)
             assert answer.status_code == 200
+
+    def test_it_gives_back_no_more_than_its_own_charge(self, user, generated, post_code, clock):
+        """R-51, R-58: a stranger may have an account with this address, and codes of their own."""
+        for _ in range(3):
+            post_code(user.email, WRONG_CODE, HERE)
+        for code in generated.codes:
+            assert generated.send("recovery_verify_setup", recovery_code=code).url == DASHBOARD
+        counted = RecoveryCodeCooldown.objects.filter(failures=3, blocked_until=None)
+        assert counted.count() == 2
+        post_code(user.email, WRONG_CODE, HERE)
+        post_code(user.email, WRONG_CODE, HERE)
+        answer = generated.send("recovery_verify_setup", recovery_code=generated.codes[0])
+        assert (answer.status_code, answer["Retry-After"]) == (429, "60")
+
+    def test_a_wait_that_only_the_test_would_have_caused_is_over(
+        self, user, generated, post_code, clock
+    ):
+        for _ in range(4):
+            post_code(user.email, WRONG_CODE, HERE)
+        for code in generated.codes[:3]:
+            answer = generated.send_json("recovery_verify_setup", recovery_code=code)
+            assert answer.status_code == 200
+        assert post_code(user.email, WRONG_CODE, HERE).status_code == 200
+        assert post_code(user.email, WRONG_CODE, HERE).status_code == 429
 
     @pytest.fixture
     def others(self, user, browser, make_user, make_codes, try_code):
@@ -821,6 +899,15 @@ class TestEmail:
         assert state(browser) == "failed"
         assert not any(codes_in(message, codes) for message in mail.outbox)
 
+    def test_an_owner_who_was_deactivated_meanwhile_is_sent_nothing(
+        self, user, generated, send, run_queue
+    ):
+        send()
+        type(user).objects.filter(pk=user.pk).update(is_active=False)
+        assert ("send_codes", False) in run_queue()
+        assert not any(codes_in(message, generated.codes) for message in mail.outbox)
+        assert active(user).email_state == "failed"
+
     def test_of_replaced_codes_nothing_is_sent(self, generated, send, run_queue):
         send()
         old = generated.codes
@@ -1019,6 +1106,38 @@ class TestRecentSignIn:
         assert rows() == before
         assert events()[-1] == ("reauth.fail", "stale")
 
+    @pytest.mark.parametrize("is_json", [True, False])
+    def test_a_sign_in_page_of_another_host_is_told_the_whole_address(
+        self, generated, settings, clock, is_json
+    ):
+        """As Django's own `LoginRequiredMixin` does it."""
+        settings.LOGIN_URL = "https://sso.example.org/sign-in"
+        clock.shift(301)
+        response = self.act(generated, "recovery_generate", headers=JSON if is_json else None)
+        target = response.json()["redirect_to"] if is_json else response.url
+        assert target == (f"https://sso.example.org/sign-in?next=http%3A//testserver{DASHBOARD}")
+        assert target == Client().get(DASHBOARD).url
+
+    @pytest.mark.parametrize("login_url", ["http://testserver/password/", "//testserver/in/"])
+    def test_an_absolute_address_of_this_host_gets_the_path(
+        self, generated, settings, clock, login_url
+    ):
+        settings.LOGIN_URL = login_url
+        clock.shift(301)
+        assert self.act(generated, "recovery_generate").url == f"{login_url}?next={DASHBOARD}"
+
+    def test_a_stale_session_that_tries_on_is_recorded_once_an_hour(
+        self, generated, clock, events
+    ):
+        """R-122"""
+        clock.shift(301)
+        for _ in range(10):
+            self.act(generated, "recovery_delete")
+        assert events().count(("reauth.fail", "stale")) == 1
+        clock.shift(3600)
+        self.act(generated, "recovery_delete")
+        assert events().count(("reauth.fail", "stale")) == 2
+
     @pytest.mark.parametrize("name", CHANGES)
     def test_a_session_of_that_age_still_acts(self, generated, name, clock):
         clock.shift(300)
@@ -1140,6 +1259,19 @@ class TestNotices:
             other.send("recovery_generate")
         assert len(mail.outbox) == 6
 
+    def test_of_failures_an_owner_is_told_five_times_an_hour(
+        self, user, generated, committed, try_code, settings, events
+    ):
+        """R-122: whoever has a code of this address can bring the count back to nothing."""
+        set_up(settings, MAX_LOGIN_ATTEMPTS=100, CLIENT_RATE="1000/m")
+        for code in generated.codes[:7]:
+            with committed():
+                for _ in range(10):
+                    try_code(user.email, WRONG_CODE)
+            try_code(user.email, code)
+        assert events().count(("login.alerted", "")) == 7
+        assert len([message for message in mail.outbox if "ailed" in message.subject]) == 5
+
     def test_a_broken_cache_keeps_nobody_from_being_told(
         self, user, generated, committed, settings
     ):
@@ -1164,6 +1296,20 @@ class TestAtomicRequests:
             response = browser.send(name, confirm="on", recovery_code=browser.codes[0])
             assert response.status_code in {200, 302}
         assert usable(user) == 0
+
+    def test_a_look_holds_no_transaction_open(self, browser, monkeypatch):
+        """On SQLite ten looks at once would be locked out of the one view, with a 500."""
+        browser.send("recovery_generate")
+        held = []
+        overview_of = history.overview_of
+
+        def watched(user):
+            held.append(connection.in_atomic_block)
+            return overview_of(user)
+
+        monkeypatch.setattr(history, "overview_of", watched)
+        assert browser.open().context["plaintext"].codes
+        assert held == [False]
 
     def test_a_charge_outlives_an_error(self, user, make_codes, make_browser, monkeypatch):
         """R-51"""
@@ -1230,6 +1376,54 @@ class TestFaults:
         with broken_audit():
             assert browser.open().status_code == 500
         assert browser.open().context["plaintext"].codes
+
+    @pytest.mark.parametrize(
+        "target",
+        [
+            "recovery_backend.history.overview_of",
+            "recovery_backend.history.Overview.page",
+            "recovery_backend.emails.site_name",
+            "recovery_backend.views.dashboard._messages",
+        ],
+    )
+    def test_a_page_that_cannot_be_made_does_not_use_up_the_look(
+        self, browser, monkeypatch, target
+    ):
+        """R-74"""
+        browser.send("recovery_generate")
+        browser.raise_request_exception = False
+
+        def broken(*args, **kwargs):
+            raise RuntimeError("a fault")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(target, broken)
+            assert browser.open().status_code == 500
+        assert browser.open().context["plaintext"].codes
+
+    @pytest.mark.parametrize("name", ACTIONS)
+    def test_with_the_cache_down_nothing_is_changed_and_that_is_said(
+        self, user, generated, settings, name, caplog
+    ):
+        before = rows()
+        settings.CACHES = {"default": {"BACKEND": "tests.test_backends.BrokenCache"}}
+        data = {"confirm": "on", "recovery_code": generated.codes[0]}
+        page, answer = generated.send(name, **data), generated.send_json(name, **data)
+        assert (page.status_code, answer.status_code) == (503, 503)
+        assert answer.json()["code"] == "unavailable"
+        assert "Nothing was changed." in answer.json()["detail"]
+        assert answer.json()["detail"] in page.text
+        assert {"no-store", "private"} <= set(page["Cache-Control"].split(", "))
+        assert rows() == before
+        assert "action not counted: ConnectionError" in caplog.text
+        assert "cache is gone" not in caplog.text + page.text
+        assert generated.open().status_code == 200
+
+    def test_a_wrong_setting_is_no_cache_that_is_down(self, generated, settings):
+        """R-147"""
+        set_up(settings, CLIENT_RATE="often")
+        with pytest.raises(ImproperlyConfigured, match="CLIENT_RATE"):
+            generated.send("recovery_generate", confirm="on")
 
     @pytest.mark.parametrize(
         "value", ["\x00", "x" * 100_000, "%s{}", "\u202e\u200b", "<script>alert(1)</script>"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from contextlib import suppress
 
 import pytest
@@ -12,11 +13,18 @@ from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.test import AsyncClient
 
-from recovery_backend import events
+from recovery_backend import events, keys
 from recovery_backend.models import RecoveryCodeBatch
+from tests.test_backends import BrokenCache
 
 EVENTS = "/auth/recovery-codes/events/"
 EmailState = RecoveryCodeBatch.EmailState
+
+
+class LostCache(BrokenCache):
+    """As that, also for a place that was taken before."""
+
+    decr = BrokenCache.add
 
 
 @pytest.fixture
@@ -206,7 +214,7 @@ class TestPlaces:
             assert [response.status_code for response in responses] == [200] * 5 + [429]
             self.read_all(responses)
             batch.queue_email()
-        assert cache.get(f"recovery_backend:streams:{user.pk}") == 0
+        assert cache.get(events.cache_key(user)) == 0
 
     def test_a_place_is_given_back_when_the_browser_leaves(self, user, connected):
         async def leave():
@@ -219,7 +227,7 @@ class TestPlaces:
 
         for _ in range(7):
             async_to_sync(leave)()
-        assert cache.get(f"recovery_backend:streams:{user.pk}") == 0
+        assert cache.get(events.cache_key(user)) == 0
 
     def test_a_place_is_given_back_after_a_fault(self, user, connected, monkeypatch):
         def broken(*args, **kwargs):
@@ -247,6 +255,41 @@ class TestPlaces:
     def test_giving_back_what_nobody_holds_is_fine(self, user):
         events.close_place(user)
         assert events.open_place(user)
+
+    def test_with_the_cache_down_there_is_one_event_and_no_stream(
+        self, connected, settings, caplog
+    ):
+        settings.CACHES = {"default": {"BACKEND": "tests.test_backends.BrokenCache"}}
+        response = async_to_sync(connected.get)(EVENTS)
+        assert (response.status_code, response.streaming) == (200, False)
+        assert states([response.text]) == ["queued"]
+        assert "places not counted: ConnectionError" in caplog.text
+        assert "cache is gone" not in caplog.text
+
+    def test_a_cache_that_goes_down_ends_the_stream_quietly(
+        self, connected, settings, monkeypatch, caplog
+    ):
+        monkeypatch.setattr(events, "LIFE_SECONDS", 0.1)
+
+        def lose_the_cache():
+            settings.CACHES = {"default": {"BACKEND": "tests.test_events.LostCache"}}
+
+        assert states(async_to_sync(read)(connected, during=lose_the_cache)) == ["queued"]
+        assert "place not given back: ConnectionError" in caplog.text
+
+    def test_asking_with_head_takes_no_place(self, user, connected):
+        """R-98: it is answered at once, as under WSGI."""
+        for _ in range(2 * events.MAX_STREAMS):
+            response = async_to_sync(connected.head)(EVENTS)
+            assert (response.status_code, response.streaming) == (200, False)
+        assert cache.get(events.cache_key(user)) is None
+
+    def test_the_cache_names_nobody(self, user, settings):
+        """R-65"""
+        key = events.cache_key(user)
+        assert re.fullmatch(r"recovery_backend:streams:[0-9a-f]{64}", key)
+        settings.DJANGO_AUTH_RECOVERY_KEY = keys.generate_key()
+        assert events.cache_key(user) != key
 
     def test_a_cache_that_keeps_nothing_keeps_nobody_out(self, user, settings):
         settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}

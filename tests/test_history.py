@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import StringIO
 
 import pytest
@@ -14,17 +15,20 @@ from django_q.models import OrmQ
 from recovery_backend import keys, tasks
 from recovery_backend.audit import Event, RecoveryCodeAudit
 from recovery_backend.codes import PresentedCode, canonicalise
-from recovery_backend.history import ACTIVITY_LENGTH, WORDS, overview_of
+from recovery_backend.history import (
+    ACTIVITY_LENGTH,
+    STRANGERS_LENGTH,
+    WORDS,
+    cache_key,
+    overview_of,
+)
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
 from tests.conftest import WRONG_CODE
 from tests.test_emails import use_mail_backend
 
 PREFIX = "DJANGO_AUTH_RECOVERY_CODE"
 STRANGER = "198.51.100.7"
-
-
-def key_of(user):
-    return f"recovery_backend:history:{user.pk}"
+LOGIN = "recovery.login."
 
 
 def seen(user):
@@ -35,7 +39,7 @@ def seen(user):
 def checked(user):
     """The overview with what the cache holds, which has to be the one without it."""
     warm = seen(user)
-    cache.delete(key_of(user))
+    cache.delete(cache_key(user))
     assert warm == seen(user)
     return warm
 
@@ -91,11 +95,11 @@ class TestFreshness:
     @pytest.fixture
     def look(self, user, other_browser):
         """The active card, or the newest one, after it was cached and then changed."""
-        before = seen(user)
-        assert cache.get(key_of(user)) is not None
+        before, key = seen(user), cache_key(user)
+        assert cache.get(key) is not None
 
         def look():
-            assert cache.get(key_of(user))[1] == before
+            assert cache.get(key)[1] == before
             overview = checked(user)
             return overview.batch or overview.cards[0]
 
@@ -173,7 +177,7 @@ class TestFreshness:
             other_browser.send("recovery_email")
         assert seen(user).batch.shown_email_state == "queued"
         clock.shift(900)
-        assert cache.get(key_of(user)) is not None
+        assert cache.get(cache_key(user)) is not None
         assert checked(user).batch.shown_email_state == "failed"
 
     def test_expiry_by_the_clock(self, user, make_codes, clock, settings):
@@ -183,7 +187,7 @@ class TestFreshness:
         clock.shift(86_400 - 60)
         assert seen(user).left == 3
         clock.shift(60)
-        assert cache.get(key_of(user)) is not None
+        assert cache.get(cache_key(user)) is not None
         overview = checked(user)
         assert overview.is_expired and overview.is_out and overview.left == 0
         assert overview.batch.status_text == "expired"
@@ -204,10 +208,10 @@ class TestFreshness:
 
     def test_an_older_entry_that_another_process_puts_back(self, user, other_browser, try_code):
         seen(user)
-        stale = cache.get(key_of(user))
+        stale = cache.get(cache_key(user))
         try_code(user.email, other_browser.codes[0])
         assert seen(user).left == 9
-        cache.set(key_of(user), stale)
+        cache.set(cache_key(user), stale)
         assert checked(user).left == 9
 
     def test_a_change_that_began_earlier_and_commits_later(self, user, other_browser):
@@ -320,12 +324,12 @@ class TestCache:
         settings.DJANGO_AUTH_RECOVERY_CODES_CACHE_MIN = least
         settings.DJANGO_AUTH_RECOVERY_CODES_CACHE_MAX = most
         assert seen(user) == seen(user)
-        assert (cache.get(key_of(user)) is not None) is (seconds > 0)
+        assert (cache.get(cache_key(user)) is not None) is (seconds > 0)
         if seconds:
             clock.shift(seconds - 1)
-            assert cache.get(key_of(user)) is not None
+            assert cache.get(cache_key(user)) is not None
             clock.shift(1)
-            assert cache.get(key_of(user)) is None
+            assert cache.get(cache_key(user)) is None
 
     def test_it_holds_no_code_and_no_address(self, user, other_browser, try_code):
         other_browser.send("recovery_generate", confirm="on")
@@ -333,7 +337,7 @@ class TestCache:
         try_code(user.email, codes[0])
         seen(user)
         entries = [repr(item) for item in cache._cache.items()]
-        assert any(key_of(user) in entry for entry in entries)
+        assert any(cache_key(user) in entry for entry in entries)
         for text in (user.email, user.username, *codes, *map(canonicalise, codes)):
             assert not any(text in entry for entry in entries)
 
@@ -375,6 +379,16 @@ class TestCache:
         assert stored == []
 
 
+@pytest.mark.parametrize("pk", [7, "a b\nc", "\u00e9" * 100])
+def test_the_cache_names_nobody_and_takes_any_primary_key(user, pk, settings):
+    """R-65: two sites may share one cache, and memcached takes no spaces."""
+    user.pk = pk
+    key = cache_key(user)
+    assert re.fullmatch(r"recovery_backend:history:[0-9a-f]{64}", key)
+    settings.DJANGO_AUTH_RECOVERY_KEY = keys.generate_key()
+    assert cache_key(user) != key
+
+
 class TestActivity:
     def test_own_events_come_newest_first(self, user, other_browser, try_code, clock):
         clock.shift(1)
@@ -399,7 +413,29 @@ class TestActivity:
         try_code("OWNER@example.com ", WRONG_CODE, STRANGER)
         [entry, *_] = seen(user).activity
         assert (entry.event, entry.is_refusal) == ("recovery.login.fail", True)
-        assert entry.network == "198.51.100.0/24"
+
+    def test_it_does_not_say_where_strangers_are(self, user, codes, try_code, settings, clock):
+        """Whoever sets another person's address would read from where that person signs in."""
+        settings.DJANGO_AUTH_RECOVERY_CODES_HARD_CAP = 2
+        try_code(user.email, WRONG_CODE, STRANGER)
+        try_code(user.email, WRONG_CODE, STRANGER)
+        try_code(user.email, WRONG_CODE, STRANGER)
+        activity = seen(user).activity
+        assert {"login.fail", "login.suspended"} <= set(events_of(seen(user)))
+        assert [entry.network for entry in activity if entry.event.startswith(LOGIN)] == [""] * 4
+
+    def test_strangers_do_not_push_out_what_happened_to_the_codes(
+        self, user, codes, try_code, settings, clock
+    ):
+        settings.DJANGO_AUTH_RECOVERY_CODES_MAX_LOGIN_ATTEMPTS = 100
+        for code in codes:
+            assert try_code(user.email, code)
+        for _ in range(15):
+            clock.shift(1)
+            try_code(user.email, WRONG_CODE, STRANGER)
+        found = events_of(seen(user))
+        assert found[:STRANGERS_LENGTH] == ["login.fail"] * 3
+        assert found.count("login.success") == 3
 
     def test_a_try_from_before_a_new_key_is_seen(self, user, codes, try_code, settings):
         """R-13"""
@@ -450,9 +486,14 @@ class TestActivity:
 
     def test_it_is_short(self, user, codes, settings, try_code):
         settings.DJANGO_AUTH_RECOVERY_CODES_MAX_LOGIN_ATTEMPTS = 100
+        settings.DJANGO_AUTH_RECOVERY_CODES_CLIENT_RATE = "1000/m"
+        try_code(user.email, codes[0])
         for _ in range(30):
+            try_code(user.email, codes[0])
             try_code(user.email, WRONG_CODE, STRANGER)
-        assert len(seen(user).activity) == ACTIVITY_LENGTH == 10
+        found = events_of(seen(user))
+        assert len(found) == ACTIVITY_LENGTH == 10
+        assert found.count("login.fail") == STRANGERS_LENGTH == 3
 
     def test_every_word_is_a_sentence(self):
         assert all(str(text).endswith(".") for text in WORDS.values())

@@ -14,14 +14,20 @@ from django.template.loader import get_template
 from django.utils import translation
 
 import recovery_backend
-from tests.conftest import DASHBOARD, LOGIN
-from tests.journeys.conftest import is_missing
+from tests.conftest import DASHBOARD, LOGIN, is_missing
 
 PACKAGE = Path(recovery_backend.__file__).parent
 LANGUAGES = ["de", "es", "fr"]
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|%[sd]|\{\w*\}|</?\w+>")
 TEMPLATES = sorted(PACKAGE.glob("templates/**/*.*"))
 every_language = pytest.mark.parametrize("language", LANGUAGES)
+
+
+@pytest.fixture(autouse=True)
+def language_of_the_suite():
+    """LocaleMiddleware leaves its language active: other tests of this process read English."""
+    with translation.override(translation.get_language()):
+        yield
 
 
 def catalogue(language, suffix="po"):

@@ -33,7 +33,8 @@ urlpatterns = [
     path(
         "branded/",
         OwnLoginView.as_view(
-            template_name="recovery_backend/off.html", extra_context={"detail": "our own page"}
+            template_name="recovery_backend/unavailable.html",
+            extra_context={"detail": "our own page"},
         ),
     ),
     path("", include("recovery_backend.urls")),

@@ -13,6 +13,8 @@ import pytest
 from django.apps import apps
 from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Lookup
+from django.test.utils import register_lookup
 from django.utils import timezone
 
 from recovery_backend import audit, cooldown, signals, transactions
@@ -248,6 +250,33 @@ class TestRules:
         make_user("mi\u212ae@example.com")
         make_user("mike@example.org")
         assert set(owners_of_email("mike@example.com")) == {one, other}
+
+    def test_an_address_that_no_query_can_find_has_no_owner_and_harms_nothing(
+        self, user, try_code, events, monkeypatch, caplog, settings
+    ):
+        """R-51: an encrypted field, or a property. Ten failures are ten charges all the same."""
+        settings.DJANGO_AUTH_RECOVERY_CODES_MAX_LOGIN_ATTEMPTS = 5
+        monkeypatch.setattr(type(user), "EMAIL_FIELD", "address", raising=False)
+        address = property(lambda self: self.email)
+        monkeypatch.setattr(type(user), "address", address, raising=False)
+        for number in range(12):
+            assert try_code(user.email, WRONG_CODE, f"198.51.100.{number}") is None
+        assert cooldown.RecoveryCodeCooldown.objects.filter(failures=12).count() == 1
+        assert events().count(("login.fail", "unknown")) == 12
+        assert events(user=None).count(("login.alerted", "")) == 1
+        assert "owners not looked up: FieldError" in caplog.text
+        assert user.email not in caplog.text
+
+    def test_a_failed_look_up_of_owners_leaves_the_transaction_usable(self, user, monkeypatch):
+        class Broken(Lookup):
+            lookup_name = "iexact"
+
+            def as_sql(self, compiler, connection):
+                return "no_such_function(%s)", ["x"]
+
+        with register_lookup(type(user)._meta.get_field("email"), Broken):
+            assert owners_of_email(user.email) == []
+        assert owners_of_email(user.email) == [user]
 
     def test_a_user_without_an_address_has_an_empty_one(self, user):
         user.email = None

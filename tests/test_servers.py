@@ -34,8 +34,7 @@ import pytest
 
 from recovery_backend.codes import canonicalise
 from recovery_backend.events import LIFE_SECONDS, MAX_STREAMS
-from tests.conftest import DASHBOARD, LOGIN
-from tests.journeys.conftest import is_missing
+from tests.conftest import DASHBOARD, LOGIN, is_missing
 from tests.test_canary import unwrapped
 
 ROOT = Path(__file__).parent.parent

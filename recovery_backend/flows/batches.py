@@ -103,7 +103,7 @@ def _verify(request: HttpRequest, user: User, code: PresentedCode) -> bool:
     if reason:
         audit.record(entry, *backends.alerts(attempt))
         return False
-    cooldown.give_back(attempt.charge)
+    cooldown.refund(attempt.charge)
     RecoveryCodeSetup.objects.get_or_create(user=user)
     RecoveryCodeSetup.objects.filter(user=user, verified_at__isnull=True).update(
         verified_at=timezone.now()

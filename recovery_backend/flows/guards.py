@@ -5,16 +5,23 @@ from __future__ import annotations
 from typing import Any, NoReturn
 from uuid import UUID
 
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.utils import timezone
 
 from recovery_backend import audit, cooldown
 from recovery_backend.addresses import email_of
-from recovery_backend.audit import Event, Reason, RecoveryCodeAudit
+from recovery_backend.audit import Event, Reason, RecoveryCodeAudit, logger
 from recovery_backend.clients import client_of
 from recovery_backend.conf import conf
 from recovery_backend.cooldown import Refusal
-from recovery_backend.exceptions import CooldownActive, NoActiveBatch, NotTheirs, SignInTooOld
+from recovery_backend.exceptions import (
+    CooldownActive,
+    NoActiveBatch,
+    NotCounted,
+    NotTheirs,
+    SignInTooOld,
+)
 from recovery_backend.flows.entry import SIGNED_IN_AT
 from recovery_backend.models import RecoveryCodeBatch
 from recovery_backend.transactions import in_transaction
@@ -27,13 +34,23 @@ def require_recent_sign_in(request: HttpRequest) -> None:
         return
     signed_in_at = request.session.get(SIGNED_IN_AT, 0)
     if timezone.now().timestamp() - signed_in_at > max_age:
-        _record(request, Event.REAUTH_FAIL, Reason.STALE)
+        _record_hourly(request, Event.REAUTH_FAIL, Reason.STALE)
         raise SignInTooOld
 
 
 def count_action(request: HttpRequest) -> None:
-    """Count one request of this user. Raises `CooldownActive` beyond CLIENT_RATE (R-62)."""
-    refusal = cooldown.count_action(request, request.user)  # type: ignore[arg-type]
+    """Count one request of this user (R-62).
+
+    Raises `CooldownActive` beyond CLIENT_RATE, and `NotCounted` while the cache is down: closed,
+    as signing in is (R-31).
+    """
+    try:
+        refusal = cooldown.count_action(request, request.user)  # type: ignore[arg-type]
+    except ImproperlyConfigured:
+        raise
+    except Exception as error:  # cache clients raise what they like
+        logger.error("action not counted: %s", type(error).__name__)
+        raise NotCounted from None
     if refusal:
         throttle(request, refusal, Reason.CLIENT_RATE)
 
@@ -63,7 +80,7 @@ def _named(request: HttpRequest, public_id: str) -> RecoveryCodeBatch:
     try:
         return RecoveryCodeBatch.objects.get(user=request.user, public_id=UUID(public_id))  # type: ignore[misc]
     except (ValueError, RecoveryCodeBatch.DoesNotExist):
-        _record(request, Event.AUTHZ_DENIED, Reason.FOREIGN)
+        _record_hourly(request, Event.AUTHZ_DENIED, Reason.FOREIGN)
         raise NotTheirs from None
 
 
@@ -78,6 +95,20 @@ def entry_for(request: HttpRequest, event: Event, **fields: Any) -> RecoveryCode
         actor=user,
         **fields,
     )
+
+
+def _record_hourly(request: HttpRequest, event: Event, reason: Reason) -> None:
+    """Record what a page can ask for again and again: once an hour for each user (R-122)."""
+    if _is_due(request, event):
+        _record(request, event, reason)
+
+
+def _is_due(request: HttpRequest, event: Event) -> bool:
+    try:
+        return cooldown.is_event_due(str(event), request.user.pk)
+    except Exception as error:  # one row too many is better than an event that nobody sees
+        logger.error("events not counted: %s", type(error).__name__)
+        return True
 
 
 def _record(request: HttpRequest, event: Event, reason: Reason) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib import messages
@@ -29,6 +30,7 @@ from recovery_backend.exceptions import (
     EmailTurnedOff,
     NoActiveBatch,
     NoAddress,
+    NotCounted,
     NotTheirs,
     PlaintextGone,
     RecoveryCodeError,
@@ -83,6 +85,8 @@ class ActionView(RecoveryPage, LoginRequiredMixin, View):
         except SignInTooOld:
             text = _("For this, please sign in again. Nothing was changed.")
             return self.sign_in(text, status=403)
+        except NotCounted:
+            return self.unavailable()
         except NotTheirs:
             raise Http404 from None
         except tuple(PROBLEMS) as error:
@@ -125,12 +129,25 @@ class ActionView(RecoveryPage, LoginRequiredMixin, View):
         response["Retry-After"] = str(wait_seconds)
         return response
 
+    def unavailable(self) -> HttpResponse:
+        """503: the cache is down, and an uncounted change would be an unlimited one."""
+        text = _("This does not work at the moment. Nothing was changed. Please try again later.")
+        if wants_json(self.request):
+            return JsonResponse({"code": "unavailable", "detail": text}, status=503)
+        context = {
+            "detail": text,
+            "is_signed_in": True,
+            "recovery_site_name": emails.site_name(),
+        }
+        return render(self.request, "recovery_backend/unavailable.html", context, status=503)
+
     def handle_no_permission(self) -> HttpResponse:  # type: ignore[override]
         return self.sign_in(_("Please sign in first. Nothing was changed."), status=401)
 
     def sign_in(self, text: str, *, status: int) -> HttpResponse:
         """To LOGIN_URL, and from there to the dashboard, with nothing changed (R-43)."""
-        target = redirect_to_login(reverse("recovery_dashboard"), resolve_url(settings.LOGIN_URL))
+        login_url = resolve_url(settings.LOGIN_URL)
+        target = redirect_to_login(_dashboard_for(self.request, login_url), login_url)
         if wants_json(self.request):
             answer = {"code": "sign_in", "detail": text, "redirect_to": target.url}
             return JsonResponse(answer, status=status)
@@ -145,6 +162,15 @@ class ActionView(RecoveryPage, LoginRequiredMixin, View):
         context["recovery_site_name"] = emails.site_name()
         context["action_url"] = self.request.path
         return render(self.request, "recovery_backend/confirm.html", context)
+
+
+def _dashboard_for(request: HttpRequest, login_url: str) -> str:
+    """The dashboard's path; its whole address for a sign-in page on another host, as Django does."""
+    path = reverse("recovery_dashboard")
+    here = urlsplit(request.build_absolute_uri(path))
+    there = urlsplit(login_url)
+    is_here = there.scheme in {"", here.scheme} and there.netloc in {"", here.netloc}
+    return path if is_here else here.geturl()
 
 
 class GenerateView(ActionView):

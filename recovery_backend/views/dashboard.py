@@ -7,8 +7,11 @@ from typing import Any
 
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.messages import get_messages
+from django.db import transaction
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.template.response import SimpleTemplateResponse, TemplateResponse
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 from django.views.generic import TemplateView
@@ -57,11 +60,24 @@ class DashboardView(RecoveryPage, LoginRequiredMixin, TemplateView):
     template_name = "recovery_backend/dashboard.html"
     response_class = PlaintextResponse
 
+    # Under ATOMIC_REQUESTS a look would read before it claims the one view, which SQLite refuses
+    # when another look has claimed it meanwhile.
+    @method_decorator(transaction.non_atomic_requests)
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        return super().dispatch(request, *args, **kwargs)
+
     @sensitive_variables()
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         user: Any = self.request.user
-        wait_seconds = kwargs.get("wait_seconds", 0)
+        context = self._without_plaintext(user, **kwargs)
+        batch, address = context["overview"].batch, emails.address_of(user)
+        # Last, so that a fault in anything else costs nobody the one view of their codes.
         plaintext = flows.plaintext_of(self.request, may_show=may_show(self.request))
+        delivery = _delivery(batch, plaintext, address)
+        return {**context, "plaintext": plaintext, "delivery": delivery}
+
+    def _without_plaintext(self, user: Any, **kwargs: Any) -> dict[str, Any]:
+        wait_seconds = kwargs.get("wait_seconds", 0)
         overview = history.overview_of(user)
         problems, notes = _messages(self.request)
         return super().get_context_data(
@@ -69,8 +85,6 @@ class DashboardView(RecoveryPage, LoginRequiredMixin, TemplateView):
                 "account": email_of(user) or user.get_username(),
                 "has_address": bool(canonical_email(email_of(user))),
                 "overview": overview,
-                "plaintext": plaintext,
-                "delivery": _delivery(overview.batch, plaintext, emails.address_of(user)),
                 "can_verify": bool(overview.left) and not overview.has_passed_test,
                 "replaces": overview.batch is not None,
                 "days_to_expire_max": MAX_DAYS_TO_EXPIRE,
@@ -87,9 +101,16 @@ class DashboardView(RecoveryPage, LoginRequiredMixin, TemplateView):
 
 
 def may_show(request: HttpRequest) -> bool:
-    """Whether a person is looking: not a HEAD, and not a browser that loads ahead."""
-    purpose = f"{request.headers.get('Sec-Purpose', '')} {request.headers.get('Purpose', '')}"
-    return request.method == "GET" and "prefetch" not in purpose
+    """Whether a person has opened this page: not a HEAD, a prefetch, or another site's image.
+
+    A browser that does not say where a request comes from is believed.
+    """
+    headers = request.headers
+    purpose = f"{headers.get('Sec-Purpose', '')} {headers.get('Purpose', '')}"
+    # "same-site" is a sibling, to whose requests SameSite cookies are sent.
+    is_ours = headers.get("Sec-Fetch-Site", "none") in {"same-origin", "none"}
+    is_page = headers.get("Sec-Fetch-Dest", "document") == "document"
+    return request.method == "GET" and "prefetch" not in purpose and is_ours and is_page
 
 
 def _delivery(

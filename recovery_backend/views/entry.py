@@ -92,7 +92,7 @@ class LoginView(RecoveryPage, auth_views.LoginView):
         if wants_json(self.request):
             return JsonResponse({"code": "off", "detail": detail}, status=403)
         context = {"detail": detail, "recovery_site_name": emails.site_name()}
-        return render(self.request, "recovery_backend/off.html", context, status=403)
+        return render(self.request, "recovery_backend/unavailable.html", context, status=403)
 
 
 class LogoutView(RecoveryPage, auth_views.LogoutView):  # type: ignore[misc]

@@ -11,6 +11,8 @@ from django.conf import settings as django_settings
 from django.test import override_settings
 from pytest_django.live_server_helper import LiveServer
 
+from tests.conftest import is_missing
+
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
     "--no-sandbox",
@@ -29,12 +31,6 @@ SMALL_TARGETS = """() => [...document.querySelectorAll("a, button, input, textar
     .map((el) => [el.outerHTML.slice(0, 60), el.getBoundingClientRect()])
     .filter(([, box]) => box.width < 24 || box.height < 24)
     .map(([html]) => html)"""
-
-
-def is_missing(what):
-    if os.environ.get("REQUIRE_SERVICES") == "1":
-        pytest.fail(f"{what} is missing")
-    pytest.skip(f"{what} is missing")
 
 
 @pytest.fixture(scope="module")

@@ -415,7 +415,6 @@ def test_only_the_form_that_has_to_wait_waits(open_dashboard, settings):
     setattr(settings, f"{PREFIX}MAX_LOGIN_ATTEMPTS", 1)
     page = open_dashboard()
     generate(page)
-    replace(page)
     press(page, "Replace my codes …")
     press(page, "Yes, replace them")
     waiting = page.get_by_role("status").filter(has_text="Too many tries.")
