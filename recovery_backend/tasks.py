@@ -85,8 +85,9 @@ def send_codes(batch_pk: int, sealed: str, language: str | None = None) -> bool:
 
 @sensitive_variables()
 def _has_left(batch: RecoveryCodeBatch, sealed: str) -> bool:
-    if not getattr(batch.user, "is_active", True):
-        logger.warning("codes not sent batch=%s: owner not active", batch.pk)
+    is_active = getattr(batch.user, "is_active", True) and batch.status == batch.Status.ACTIVE
+    if not is_active:
+        logger.warning("codes not sent batch=%s: batch or owner not active", batch.pk)
         return False
     # Bound to the password and the address of the moment when the owner asked for it.
     stashed = stash.unseal("email", batch.user, batch.pk, sealed)

@@ -464,7 +464,7 @@ class TestFailures:
         [
             "recovery_backend.cooldown._locked_rows",
             "recovery_backend.cooldown.give_back",
-            "recovery_backend.models.RecoveryCodeQuerySet.presented",
+            "recovery_backend.models.codes.RecoveryCodeQuerySet.presented",
             "recovery_backend.models.RecoveryCode.spend",
             "recovery_backend.models.RecoveryCode.refusal",
             "recovery_backend.audit.record",

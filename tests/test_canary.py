@@ -383,7 +383,7 @@ TYPED = {
     ],
     "recovery_delete": [
         "recovery_backend.flows.delete_code",
-        "recovery_backend.models.RecoveryCodeQuerySet.presented",
+        "recovery_backend.models.codes.RecoveryCodeQuerySet.presented",
         "recovery_backend.tasks.send_on_commit",
         "recovery_backend.views.page.protected",
     ],
@@ -415,7 +415,7 @@ DELIVERING = {
         "recovery_backend.stash.json.dumps",
         "recovery_backend.codes.display",
         "recovery_backend.models.RecoveryCode.made_from",
-        "recovery_backend.models.Issued",
+        "recovery_backend.models.batches.Issued",
         "recovery_backend.cooldown.open_account",
         "recovery_backend.cooldown.count_repeat",
         "recovery_backend.tasks.notify",

@@ -52,7 +52,7 @@ ACTIONS = [
 ]
 READS = ["recovery_dashboard", "recovery_email_status", "recovery_events"]
 CHANGES = [name for name in ACTIONS if name not in {"recovery_verify_setup", "recovery_saved"}]
-FOR_A_BATCH = ["recovery_download", "recovery_email", "recovery_delete_all"]
+FOR_A_BATCH = ["recovery_download", "recovery_email", "recovery_delete_all", "recovery_saved"]
 
 
 def rows():
@@ -908,13 +908,16 @@ class TestEmail:
         assert not any(codes_in(message, generated.codes) for message in mail.outbox)
         assert active(user).email_state == "failed"
 
-    def test_of_replaced_codes_nothing_is_sent(self, generated, send, run_queue):
+    def test_of_replaced_codes_nothing_is_sent(self, generated, send, run_queue, settings, events):
+        settings.DJANGO_AUTH_RECOVERY_CODE_STORE_EMAIL_LOG = True
         send()
         old = generated.codes
         generated.generate()
         assert ("send_codes", False) in run_queue()
         assert not any(codes_in(message, old) for message in mail.outbox)
         assert state(generated) == "none"
+        assert RecoveryCodeEmailLog.objects.get().state == "failed"
+        assert ("batch.email_failed", "delivery") in events()
 
     def test_with_the_queue_down_it_is_sent_at_once(self, generated, send, monkeypatch):
         def broken(*args, **kwargs):
@@ -925,9 +928,21 @@ class TestEmail:
         assert state(generated) == "sent"
         assert any(codes_in(message, generated.codes) for message in mail.outbox)
 
+    @pytest.mark.django_db(transaction=True)
     def test_without_a_queue_it_is_sent_at_once(self, generated, send, at_once):
-        assert send().status_code == 200
+        answer = send()
+        assert (answer.status_code, answer.json()["detail"]) == (
+            200,
+            "The e-mail with your codes was sent.",
+        )
         assert state(generated) == "sent"
+
+    @pytest.mark.django_db(transaction=True)
+    def test_without_a_queue_a_failure_is_said_at_once(self, generated, send, at_once, settings):
+        use_mail_backend(settings, "tests.test_emails.BrokenMail")
+        answer = send()
+        assert (answer.status_code, answer.json()["code"]) == (502, "failed")
+        assert state(generated) == "failed"
 
     @pytest.mark.parametrize("is_broken", [True, False])
     def test_a_row_is_kept_of_it_when_wanted(

@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from recovery_backend import audit, cooldown, signals, transactions
 from recovery_backend import codes as rooms
+from recovery_backend.addresses import email_of
 from recovery_backend.audit import Event
 from recovery_backend.models import (
     RecoveryCode,
@@ -29,7 +30,6 @@ from recovery_backend.models import (
     RecoveryCodeEmailLog,
     RecoveryCodePurgeHistory,
     RecoveryCodeSetup,
-    email_of,
     owners_of_email,
 )
 from tests.conftest import WRONG_CODE

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import base64
 from datetime import timedelta
+from io import StringIO
 
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.contrib.auth import HASH_SESSION_KEY, get_user_model
 from django.contrib.sessions.backends.base import SessionBase
+from django.core.management import call_command
 from django.test import RequestFactory
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recovery_backend import flows, stash
-from recovery_backend.keys import generate_key
+from recovery_backend.keys import generate_key, keyring
 from recovery_backend.models import RecoveryCodeBatch
 from tests.conftest import LOGIN, PASSWORD, Browser
 
@@ -162,6 +164,14 @@ class TestParts:
         for _ in range(3):
             generated.open()
         assert events().count(("stash.decrypt_fail", "")) == 1
+
+    def test_codes_of_another_browser_are_no_wrong_cookie(
+        self, user, generated, make_browser, events
+    ):
+        make_browser(user).send("recovery_generate", confirm="on")
+        assert plaintext(generated) is None
+        assert ("stash.decrypt_fail", "") not in events()
+        assert cookie(generated) == ""
 
     def test_another_users_ciphertext_shows_nothing(
         self, user, generated, make_user, make_browser
@@ -370,6 +380,23 @@ class TestEnd:
         generated.open()
         assert not sealed(user)
         assert cookie(generated) == ""
+
+    def test_the_page_that_ends_it_offers_nothing_any_more(
+        self, user, generated, settings, django_capture_on_commit_callbacks
+    ):
+        settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = False
+        assert plaintext(generated).codes
+        generated.send("recovery_download")
+        with django_capture_on_commit_callbacks(execute=True):
+            generated.send("recovery_email")
+        assert is_gone(generated, user)
+
+    def test_retiring_its_key_ends_it(self, user, generated, settings):
+        [old] = [key.id for key in keyring()]
+        settings.DJANGO_AUTH_RECOVERY_KEY_FALLBACKS = [settings.DJANGO_AUTH_RECOVERY_KEY]
+        settings.DJANGO_AUTH_RECOVERY_KEY = generate_key()
+        call_command("recovery_keys", "retire", old, "--force", stdout=StringIO())
+        assert is_gone(generated, user)
 
     def test_without_e_mail_showing_and_downloading_is_every_delivery(
         self, user, generated, settings

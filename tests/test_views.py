@@ -527,7 +527,7 @@ class TestSecondFactor:
         "target",
         [
             "recovery_backend.cooldown._locked_rows",
-            "recovery_backend.models.RecoveryCodeQuerySet.presented",
+            "recovery_backend.models.codes.RecoveryCodeQuerySet.presented",
             "recovery_backend.models.RecoveryCode.spend",
             "recovery_backend.audit.record",
         ],

@@ -203,13 +203,15 @@ def _held(request: HttpRequest) -> tuple[RecoveryCodeBatch | None, Stashed | Non
     stashed = stash.read(request, _user(request), batch.pk, batch.sealed)
     if stashed is None:
         _note_unreadable(request, batch)
-    else:
-        _forget_if_all_delivered(request, batch)
+    elif _forget_if_all_delivered(request, batch):
+        return batch, None
     return batch, stashed
 
 
 def _note_unreadable(request: HttpRequest, batch: RecoveryCodeBatch) -> None:
-    if batch.issued_at <= timezone.now() - timedelta(seconds=conf.STASH_TTL):
+    if stash.noted_batch(request) != batch.pk:
+        stash.forget(request)  # another session's codes, or this one's before they were replaced
+    elif batch.issued_at <= timezone.now() - timedelta(seconds=conf.STASH_TTL):
         _forget(request, batch.pk, Event.STASH_EXPIRED)
     # Once for each batch: a browser with a wrong cookie asks again with every page.
     elif request.session.get(UNREADABLE_KEY) != batch.pk:
@@ -219,12 +221,14 @@ def _note_unreadable(request: HttpRequest, batch: RecoveryCodeBatch) -> None:
         )
 
 
-def _forget_if_all_delivered(request: HttpRequest, batch: RecoveryCodeBatch) -> None:
+def _forget_if_all_delivered(request: HttpRequest, batch: RecoveryCodeBatch) -> bool:
     can_email = conf.EMAIL_CODES and emails.address_of(_user(request))
     is_emailed = batch.email_state == batch.EmailState.SENT
-    if batch.has_viewed and batch.has_downloaded and (is_emailed or not can_email):
-        RecoveryCodeBatch.objects.filter(pk=batch.pk).forget_sealed()
-        stash.forget(request)
+    if not (batch.has_viewed and batch.has_downloaded and (is_emailed or not can_email)):
+        return False
+    RecoveryCodeBatch.objects.filter(pk=batch.pk).forget_sealed()
+    stash.forget(request)
+    return True
 
 
 def _sheet(request: HttpRequest, batch: RecoveryCodeBatch, stashed: Stashed) -> exports.CodeSheet:

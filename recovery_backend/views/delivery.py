@@ -46,6 +46,12 @@ class EmailView(ActionView):
 
     def act(self, request: HttpRequest) -> HttpResponse:
         flows.email_codes(request, self.batch())
+        # Without a queue it has left by now, or has not.
+        state = flows.email_state(request)
+        if state == "failed":
+            return self.problem(_("The e-mail could not be sent."), code=state, status=502)
+        if state == "sent":
+            return self.done(_("The e-mail with your codes was sent."))
         return self.done(_("The e-mail with your codes is on its way."))
 
 

@@ -84,7 +84,12 @@ def _end_codes_of(batch: RecoveryCodeBatch, kid: str) -> int:
         ).update(status=RecoveryCode.Status.INVALIDATED, retired_at=now)
         RecoveryCodeBatch.objects.filter(
             pk=batch.pk, status=RecoveryCodeBatch.Status.ACTIVE
-        ).update(status=RecoveryCodeBatch.Status.INVALIDATED, retired_at=now, modified_at=now)
+        ).update(
+            status=RecoveryCodeBatch.Status.INVALIDATED,
+            sealed="",
+            retired_at=now,
+            modified_at=now,
+        )
         if ended:
             entry = audit.entry(
                 Event.CODE_INVALIDATED,

@@ -1,9 +1,8 @@
-"""Batches of recovery codes and their rows. Cooldown and audit rows live beside their rules."""
+"""The codes that a user got at one time: made, delivered and ended together."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -12,60 +11,24 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import connection, models, transaction
-from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.backends.ddl_references import Statement
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from recovery_backend import audit, codes, cooldown, signals
-from recovery_backend.addresses import email_of, is_same_email
-from recovery_backend.audit import Event, Reason, RecoveryCodeAudit
+from recovery_backend.addresses import email_of
+from recovery_backend.audit import Event, RecoveryCodeAudit
 from recovery_backend.clients import NOBODY, Client
 from recovery_backend.conf import conf
-from recovery_backend.cooldown import RecoveryCodeCooldown
-from recovery_backend.keys import write_key
-from recovery_backend.schedules import (
-    RecoveryCodeAuditScheduler,
-    RecoveryCodeCleanUpScheduler,
-    RecoveryCodePurgeHistory,
-)
+from recovery_backend.models.codes import RecoveryCode
 from recovery_backend.transactions import in_transaction
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-__all__ = [
-    "RecoveryCode",
-    "RecoveryCodeAudit",
-    "RecoveryCodeAuditScheduler",
-    "RecoveryCodeBatch",
-    "RecoveryCodeCleanUpScheduler",
-    "RecoveryCodeCooldown",
-    "RecoveryCodeEmailLog",
-    "RecoveryCodePurgeHistory",
-    "RecoveryCodeSetup",
-]
-
 MAX_DAYS_TO_EXPIRE = 3650
 IN_THE_QUEUE = {"email_state__in": ["queued", "sending"]}
-
-
-class PartialIndex(models.Index):
-    """An index with a condition, or without it where the database has no partial indexes."""
-
-    def create_sql(
-        self,
-        model: type[models.Model],
-        schema_editor: BaseDatabaseSchemaEditor,
-        using: str = "",
-        **kwargs: Any,
-    ) -> Statement:
-        if schema_editor.connection.features.supports_partial_indexes:
-            return super().create_sql(model, schema_editor, using, **kwargs)
-        plain = models.Index(fields=self.fields, name=self.name)
-        return plain.create_sql(model, schema_editor, using, **kwargs)
 
 
 class RecoveryCodeBatchQuerySet(models.QuerySet["RecoveryCodeBatch"]):
@@ -263,10 +226,12 @@ class RecoveryCodeBatch(models.Model):
         )
 
     def start_email(self) -> bool:
-        """Claim the sending of a queued e-mail, so that a task that runs twice sends once."""
-        return self._change(
-            email_state=self.EmailState.QUEUED, to={"email_state": self.EmailState.SENDING}
-        )
+        """Claim the sending of a queued e-mail, so that a task that runs twice sends once.
+
+        Also of a batch that has ended meanwhile: somebody has to say that it was not sent.
+        """
+        sending = {"email_state": self.EmailState.SENDING}
+        return self._change(email_state=self.EmailState.QUEUED, to=sending, status=None)
 
     def close_email(self, state: EmailState) -> None:
         """Say how the e-mail ended."""
@@ -298,191 +263,6 @@ class RecoveryCodeBatch(models.Model):
         return changed == 1
 
 
-class RecoveryCodeQuerySet(models.QuerySet["RecoveryCode"]):
-    def usable(self) -> RecoveryCodeQuerySet:
-        """Codes that could be spent now, by what stands on their own rows."""
-        return self.filter(
-            Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now()),
-            status=RecoveryCode.Status.ACTIVE,
-        )
-
-    def of_user(self, user: AbstractBaseUser) -> RecoveryCodeQuerySet:
-        """All codes of a user, whatever their state."""
-        return self.filter(user_id=user.pk)
-
-    def presented(self, code: codes.PresentedCode) -> RecoveryCode | None:
-        """The row of a presented code with its owner, whatever its state. One query."""
-        found = self.filter(digest__in=code.digests()).select_related("user")
-        return next(iter(found), None)
-
-
-class RecoveryCode(models.Model):
-    """One code, as digests. Nothing may point to this table: rows are purged without cascades."""
-
-    class Status(models.TextChoices):
-        ACTIVE = "active", _("active")
-        USED = "used", _("used")
-        INVALIDATED = "invalidated", _("invalidated")
-        DELETED = "deleted", _("deleted")
-
-    batch = models.ForeignKey(
-        RecoveryCodeBatch,
-        verbose_name=_("batch"),
-        on_delete=models.CASCADE,
-        related_name="codes",
-    )
-    # The batch's owner once more: one join less in each sign-in, and sealed by `bind`.
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("user"),
-        on_delete=models.CASCADE,
-        related_name="+",
-    )
-    digest = models.UUIDField(unique=True, editable=False)
-    bind = models.BinaryField(max_length=32, editable=False)
-    key_id = models.CharField(max_length=12, editable=False)
-    status = models.CharField(
-        _("status"), max_length=12, choices=Status.choices, default=Status.ACTIVE
-    )
-    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
-    retired_at = models.DateTimeField(_("retired"), null=True, blank=True)
-
-    objects = RecoveryCodeQuerySet.as_manager()
-
-    class Meta:
-        verbose_name = _("recovery code")
-        verbose_name_plural = _("recovery codes")
-        indexes = [
-            PartialIndex(
-                fields=["retired_at", "id"],
-                condition=Q(retired_at__isnull=False),
-                name="recovery_code_retired",
-            ),
-            PartialIndex(
-                fields=["status", "expires_at"],
-                condition=Q(status="active", expires_at__isnull=False),
-                name="recovery_code_expiring",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"#{self.pk}"
-
-    @classmethod
-    @sensitive_variables()
-    def made_from(cls, code: str, batch: RecoveryCodeBatch) -> RecoveryCode:
-        """The row of a new code, not yet saved."""
-        key = write_key()
-        digest, bind = codes.stored_form(code, key, user_id=batch.user_id, batch_id=batch.pk)
-        return cls(
-            batch=batch,
-            user_id=batch.user_id,
-            digest=digest,
-            bind=bind,
-            key_id=key.id,
-            expires_at=batch.expires_at,
-        )
-
-    def retire(self, status: Status) -> bool:
-        """Invalidate or delete the code, unless it was used. True for one caller (R-46)."""
-        unused = [self.Status.ACTIVE]
-        if status == self.Status.DELETED:
-            unused.append(self.Status.INVALIDATED)
-        retired = RecoveryCode.objects.filter(pk=self.pk, status__in=unused).update(
-            status=status, retired_at=timezone.now()
-        )
-        return retired == 1
-
-    def spend(self) -> bool:
-        """Use the code up. True for exactly one of any number of callers (R-21).
-
-        One conditional UPDATE of one row: a filter across the batch would make it
-        `id IN (SELECT ...)`, which PostgreSQL lets several transactions pass at once.
-        """
-        used = (
-            RecoveryCode.objects.usable()
-            .filter(pk=self.pk)
-            .update(status=self.Status.USED, retired_at=timezone.now())
-        )
-        return used == 1
-
-    def is_sealed(self, code: codes.PresentedCode) -> bool:
-        """Whether this row was made for its owner and batch, with this code (R-17)."""
-        return code.is_bound_to(
-            bytes(self.bind), key_id=self.key_id, user_id=self.user_id, batch_id=self.batch_id
-        )
-
-    def refusal(self, code: codes.PresentedCode, email: str) -> Reason | None:
-        """Why this presented code must not sign its owner in; None when it may (R-22, R-23)."""
-        owner = self.user
-        if not self.is_sealed(code):
-            return Reason.TAMPER
-        if not is_same_email(email, email_of(owner)):
-            return Reason.MISMATCH
-        if self.status == self.Status.USED:
-            return Reason.USED
-        if self.status != self.Status.ACTIVE:
-            return Reason.REVOKED
-        if self.expires_at is not None and self.expires_at <= timezone.now():
-            return Reason.EXPIRED
-        return None if getattr(owner, "is_active", True) else Reason.INACTIVE
-
-
-class RecoveryCodeSetup(models.Model):
-    """Whether a user has proven, once, that a printed code can be read back."""
-
-    user = models.OneToOneField(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("user"),
-        on_delete=models.CASCADE,
-        related_name="recovery_code_setup",
-    )
-    verified_at = models.DateTimeField(_("verified"), null=True, blank=True)
-
-    class Meta:
-        verbose_name = _("set-up state")
-        verbose_name_plural = _("set-up states")
-
-    def __str__(self) -> str:
-        return str(self.user_id)
-
-
-class RecoveryCodeEmailLog(models.Model):
-    """One e-mail of codes: to whom, and whether it left. Never the codes."""
-
-    class State(models.TextChoices):
-        QUEUED = "queued", _("queued")
-        SENT = "sent", _("sent")
-        FAILED = "failed", _("failed")
-
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("user"),
-        on_delete=models.CASCADE,
-        related_name="+",
-    )
-    batch = models.UUIDField(_("batch"))
-    recipient = models.EmailField(_("recipient"))
-    state = models.CharField(_("state"), max_length=10, choices=State.choices)
-    queued_at = models.DateTimeField(_("queued"), default=timezone.now)
-    sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
-
-    class Meta:
-        verbose_name = _("e-mail of codes")
-        verbose_name_plural = _("e-mails of codes")
-
-    def __str__(self) -> str:
-        return f"{self.state} {self.queued_at:%Y-%m-%d %H:%M}"
-
-    @classmethod
-    def close(cls, batch: RecoveryCodeBatch, has_left: bool) -> None:
-        """Say how the queued e-mail of a batch ended, where there is a row of it."""
-        cls.objects.filter(batch=batch.public_id, state=cls.State.QUEUED).update(
-            state=cls.State.SENT if has_left else cls.State.FAILED,
-            sent_at=timezone.now() if has_left else None,
-        )
-
-
 def shown_email_state(state: str, queued_at: datetime | None) -> str:
     """The state of an e-mail for people: none, queued, sent or failed.
 
@@ -492,31 +272,6 @@ def shown_email_state(state: str, queued_at: datetime | None) -> str:
         return state
     is_over = queued_at is None or queued_at <= timezone.now() - timedelta(seconds=conf.STASH_TTL)
     return "failed" if is_over else "queued"
-
-
-def owners_of_email(email: str) -> Sequence[User]:
-    """Active users with this address, at most ten. A scan: never on the way of every sign-in.
-
-    None for a user model whose address no query can find: encrypted, or a property.
-    """
-    try:
-        with transaction.atomic():
-            return _owners_of_email(email)
-    except Exception as error:  # fields raise what they like; a try stays charged all the same
-        # Its type only: a database names values in its messages.
-        audit.logger.error("owners not looked up: %s", type(error).__name__)
-        return []
-
-
-def _owners_of_email(email: str) -> list[User]:
-    users = get_user_model()._default_manager.filter(
-        **{f"{get_user_model().get_email_field_name()}__iexact": email}
-    )
-    return [
-        user
-        for user in users[:10]
-        if getattr(user, "is_active", True) and is_same_email(email, email_of(user))
-    ]
 
 
 def lock(user: AbstractBaseUser) -> None:
