@@ -83,8 +83,9 @@ class Conf:
         "CODES_NOTIFY",
         True,
         "Tell owners by e-mail when a code is used or their account is attacked, and when codes "
-        "are generated, downloaded, e-mailed, invalidated or deleted. These five: at most five "
-        "messages of a kind in an hour. The e-mail with the codes themselves is EMAIL_CODES.",
+        "are generated, downloaded, e-mailed, invalidated or deleted. These, and the message about "
+        "failures: at most five of a kind in an hour. The e-mail with the codes themselves is "
+        "EMAIL_CODES.",
         group=SIGN_IN,
     )
     EMAIL_ASYNC = OptionalFlag(
@@ -155,8 +156,8 @@ class Conf:
     CLIENT_RATE = Rate(
         "CODES_CLIENT_RATE",
         "60/m",
-        "Sign-in requests from one network, for any account; and, counted apart, changes that one "
-        "user asks for on the dashboard.",
+        "Sign-in requests and set-up tests from one network, for any account; and, counted apart, "
+        "changes that one user asks for on the dashboard.",
         group=COOLDOWN,
     )
     AUTH_RATE_LIMITER_USE_CACHE = Flag(

@@ -20,7 +20,6 @@ from recovery_backend.exceptions import (
     CooldownActive,
     NoActiveBatch,
     NoAddress,
-    WouldReplace,
 )
 from recovery_backend.flows.guards import entry_for, throttle
 from recovery_backend.models import (
@@ -55,13 +54,14 @@ def generate(
 
     @sensitive_variables()
     def work() -> Issued | Refusal:
-        lock(user)
-        if not may_replace and RecoveryCodeBatch.objects.active_of(user):
-            raise WouldReplace
         if refusal := cooldown.count_repeat("generate", user):
             return refusal
         issued = RecoveryCodeBatch.issue(
-            user, days_to_expire, client=client_of(request), actor=user
+            user,
+            days_to_expire,
+            client=client_of(request),
+            actor=user,
+            may_replace=may_replace,
         )
         issued.batch.keep_sealed(stash.keep(request, user, issued.batch.pk, issued.codes))
         tasks.notify(Notice.CODES_GENERATED, issued.entry)

@@ -21,6 +21,7 @@ from recovery_backend.addresses import email_of
 from recovery_backend.audit import Event, RecoveryCodeAudit
 from recovery_backend.clients import NOBODY, Client
 from recovery_backend.conf import conf
+from recovery_backend.exceptions import WouldReplace
 from recovery_backend.models.codes import RecoveryCode
 from recovery_backend.transactions import in_transaction
 
@@ -136,12 +137,17 @@ class RecoveryCodeBatch(models.Model):
         *,
         client: Client = NOBODY,
         actor: AbstractBaseUser | None = None,
+        may_replace: bool = True,
     ) -> Issued:
-        """As `create_recovery_batch`, for callers who know on whose request it happens."""
+        """As `create_recovery_batch`, for callers who know on whose request it happens.
+
+        Raises `WouldReplace`, with nothing changed, when a batch is active and must not be
+        replaced.
+        """
         days = _bounded("days_to_expire", days_to_expire, MAX_DAYS_TO_EXPIRE)
         count = _bounded("number_of_codes", number_of_codes, 100) or conf.NUMBER_OF_CODES
         owner = cast("User", user)
-        return in_transaction(lambda: cls._issue(owner, days, count, client, actor))
+        return in_transaction(lambda: cls._issue(owner, days, count, client, actor, may_replace))
 
     @classmethod
     @sensitive_variables()
@@ -152,10 +158,13 @@ class RecoveryCodeBatch(models.Model):
         count: int,
         client: Client,
         actor: AbstractBaseUser | None,
+        may_replace: bool,
     ) -> Issued:
         lock(user)
         now = timezone.now()
         replaced = cls._retire_active(user, now)
+        if replaced and not may_replace:
+            raise WouldReplace  # which rolls back
         batch = cls.objects.create(
             user=user,
             issued_at=now,
