@@ -11,11 +11,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
+from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -37,7 +39,7 @@ COOKIE = "recovery_codes_key"
 KEY_BYTES = 32
 NONCE_BYTES = 12
 MAX_COOKIES = 4
-MAX_ID = 2**63 - 1  # what a database takes: a larger one could not even be recorded
+UUID_FORM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Purpose = Literal["session", "email"]
 
@@ -46,13 +48,15 @@ Purpose = Literal["session", "email"]
 class Stashed:
     """The codes of one batch in display form, and until when they may be delivered."""
 
-    batch_id: int
+    batch_id: UUID
     expires_at: datetime
     codes: tuple[str, ...] = field(repr=False)
 
 
 @sensitive_variables()
-def keep(request: HttpRequest, user: AbstractBaseUser, batch_id: int, codes: Iterable[str]) -> str:
+def keep(
+    request: HttpRequest, user: AbstractBaseUser, batch_id: UUID, codes: Iterable[str]
+) -> str:
     """The codes of a new batch, sealed for this session and this browser; for the batch's row.
 
     `write_cookie` has to hand the browser its part of the key with the response.
@@ -62,7 +66,7 @@ def keep(request: HttpRequest, user: AbstractBaseUser, batch_id: int, codes: Ite
     secret = secrets.token_hex(KEY_BYTES)
     expires_at = timezone.now() + timedelta(seconds=conf.STASH_TTL)
     request.session[SESSION_KEY] = {
-        "batch": batch_id,
+        "batch": str(batch_id),
         "expires_at": expires_at.timestamp(),
         "owner": _owner(write_key(), user),
     }
@@ -73,7 +77,7 @@ def keep(request: HttpRequest, user: AbstractBaseUser, batch_id: int, codes: Ite
 
 @sensitive_variables()
 def read(
-    request: HttpRequest, user: AbstractBaseUser, batch_id: int, sealed: str
+    request: HttpRequest, user: AbstractBaseUser, batch_id: UUID, sealed: str
 ) -> Stashed | None:
     """The codes that this session and this browser may still deliver together; else None.
 
@@ -97,10 +101,10 @@ def is_noted(request: HttpRequest) -> bool:
     return SESSION_KEY in request.session
 
 
-def noted_batch(request: HttpRequest) -> int | None:
+def noted_batch(request: HttpRequest) -> UUID | None:
     """The batch whose codes were sealed for this session."""
     noted = _noted(request)
-    return noted["batch"] if noted else None
+    return UUID(noted["batch"]) if noted else None
 
 
 def is_over(request: HttpRequest, user: AbstractBaseUser) -> bool:
@@ -139,7 +143,7 @@ def write_cookie(request: HttpRequest, response: HttpResponseBase) -> None:
 def seal(
     purpose: Purpose,
     user: AbstractBaseUser,
-    batch_id: int,
+    batch_id: UUID,
     expires_at: datetime,
     codes: Iterable[str],
     *parts: str,
@@ -158,7 +162,7 @@ def seal(
 
 @sensitive_variables()
 def unseal(
-    purpose: Purpose, user: AbstractBaseUser, batch_id: int, sealed: str, *parts: str
+    purpose: Purpose, user: AbstractBaseUser, batch_id: UUID, sealed: str, *parts: str
 ) -> Stashed | None:
     """What `seal` was given, before it expires and for the same user, batch and purpose."""
     for key in keyring():
@@ -173,7 +177,7 @@ def _decrypt(
     key: Key,
     purpose: Purpose,
     user: AbstractBaseUser,
-    batch_id: int,
+    batch_id: UUID,
     sealed: str,
     parts: tuple[str, ...],
 ) -> bytes | None:
@@ -187,7 +191,7 @@ def _decrypt(
 
 
 @sensitive_variables()
-def _unexpired(batch_id: int, plain: bytes) -> Stashed | None:
+def _unexpired(batch_id: UUID, plain: bytes) -> Stashed | None:
     payload = json.loads(plain)
     if payload["expires_at"] <= timezone.now().timestamp():
         return None
@@ -196,7 +200,7 @@ def _unexpired(batch_id: int, plain: bytes) -> Stashed | None:
     return Stashed(batch_id, expires_at, tuple(payload["codes"]))
 
 
-def _binding(key: Key, purpose: Purpose, user: AbstractBaseUser, batch_id: int) -> bytes:
+def _binding(key: Key, purpose: Purpose, user: AbstractBaseUser, batch_id: UUID) -> bytes:
     return framed(purpose, str(user.pk), str(batch_id), _owner(key, user))
 
 
@@ -224,9 +228,9 @@ def _cookie_path() -> str:
 
 def _noted(request: HttpRequest) -> dict[str, Any] | None:
     noted = request.session.get(SESSION_KEY)
-    types = {"batch": int, "expires_at": float, "owner": str}
+    types = {"batch": str, "expires_at": float, "owner": str}
     if not isinstance(noted, dict) or not all(
         isinstance(noted.get(name), kind) for name, kind in types.items()
     ):
         return None
-    return noted if 0 < noted["batch"] <= MAX_ID else None
+    return noted if UUID_FORM.fullmatch(noted["batch"]) else None

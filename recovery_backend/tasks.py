@@ -90,7 +90,7 @@ def _has_left(batch: RecoveryCodeBatch, sealed: str) -> bool:
         logger.warning("codes not sent batch=%s: batch or owner not active", batch.pk)
         return False
     # Bound to the password and the address of the moment when the owner asked for it.
-    stashed = stash.unseal("email", batch.user, batch.pk, sealed)
+    stashed = stash.unseal("email", batch.user, batch.public_id, sealed)
     if stashed is None:
         logger.warning("codes not sent batch=%s: expired", batch.pk)
         return False

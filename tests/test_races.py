@@ -193,7 +193,7 @@ def generated(browser):
     user = RecoveryCodeBatch.objects.get().user
     batch, secret = RecoveryCodeBatch.objects.get(), browser.cookies[stash.COOKIE].value
     parts = (secret, browser.session.session_key)
-    opened = stash.unseal("session", user, batch.pk, batch.sealed, *parts)
+    opened = stash.unseal("session", user, batch.public_id, batch.sealed, *parts)
     browser.codes = list(opened.codes)
     return browser
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from datetime import timedelta
 from io import StringIO
+from uuid import uuid4
 
 import pytest
 from cryptography.exceptions import InvalidTag
@@ -63,6 +64,10 @@ def sealed(user):
     return batch.sealed if batch else ""
 
 
+def put(user, ciphertext):
+    RecoveryCodeBatch.objects.filter(user=user, status="active").update(sealed=ciphertext)
+
+
 def cookie(browser):
     return browser.cookies[stash.COOKIE].value
 
@@ -89,7 +94,7 @@ def is_gone(browser, user):
 
 
 def opened(user, *parts):
-    return stash.unseal("session", user, active(user).pk, sealed(user), *parts)
+    return stash.unseal("session", user, active(user).public_id, sealed(user), *parts)
 
 
 class TestParts:
@@ -153,10 +158,10 @@ class TestParts:
         request = rf.get("/", headers={"Cookie": f"{stash.COOKIE}={secret}; {stash.COOKIE}=x"})
         request.session = generated.session
         assert request.COOKIES[stash.COOKIE] == "x"
-        assert stash.read(request, user, active(user).pk, sealed(user)).codes
+        assert stash.read(request, user, active(user).public_id, sealed(user)).codes
         tossed = "; ".join([f"{stash.COOKIE}={'0' * 64}"] * 50 + [f"{stash.COOKIE}={secret}"])
         request.META["HTTP_COOKIE"] = tossed
-        assert stash.read(request, user, active(user).pk, sealed(user)) is None
+        assert stash.read(request, user, active(user).public_id, sealed(user)) is None
 
     def test_a_wrong_cookie_is_recorded_once(self, generated, events):
         """R-122"""
@@ -180,25 +185,25 @@ class TestParts:
         other = make_browser(thief)
         other.send("recovery_generate")
         other.cookies[stash.COOKIE] = cookie(generated)
-        active(thief).keep_sealed(sealed(user))
+        put(thief, sealed(user))
         assert plaintext(other) is None
         assert opened(thief, *parts(generated)) is None
 
     def test_another_batch_or_purpose_opens_nothing(self, user, generated):
-        pk, text, key = active(user).pk, sealed(user), parts(generated)
-        assert stash.unseal("session", user, pk + 1, text, *key) is None
-        assert stash.unseal("email", user, pk, text, *key) is None
+        batch, text, key = active(user).public_id, sealed(user), parts(generated)
+        assert stash.unseal("session", user, uuid4(), text, *key) is None
+        assert stash.unseal("email", user, batch, text, *key) is None
         later = timezone.now() + timedelta(seconds=TTL)
-        by_mail = stash.seal("email", user, pk, later, ["code"])
-        assert stash.unseal("email", user, pk, by_mail).codes == ("code",)
-        assert stash.unseal("session", user, pk, by_mail) is None
-        active(user).keep_sealed(by_mail)
+        by_mail = stash.seal("email", user, batch, later, ["code"])
+        assert stash.unseal("email", user, batch, by_mail).codes == ("code",)
+        assert stash.unseal("session", user, batch, by_mail) is None
+        put(user, by_mail)
         assert plaintext(generated) is None
 
     def test_an_older_batchs_ciphertext_is_not_shown_for_the_current_one(self, user, generated):
         old, secret = sealed(user), cookie(generated)
         generated.send("recovery_generate", confirm="on")
-        active(user).keep_sealed(old)
+        put(user, old)
         generated.cookies[stash.COOKIE] = secret
         assert plaintext(generated) is None
 
@@ -206,7 +211,7 @@ class TestParts:
     def test_an_altered_ciphertext_opens_nothing(self, user, generated, position):
         raw = bytearray(base64.urlsafe_b64decode(sealed(user)))
         raw[position] ^= 1
-        active(user).keep_sealed(base64.urlsafe_b64encode(raw).decode())
+        put(user, base64.urlsafe_b64encode(raw).decode())
         assert opened(user, *parts(generated)) is None
         assert plaintext(generated) is None
 
@@ -483,7 +488,7 @@ JSON_VALUES = st.recursive(
 )
 NEARLY_NOTED = st.fixed_dictionaries(
     {
-        "batch": st.integers() | JSON_VALUES,
+        "batch": st.uuids().map(str) | JSON_VALUES,
         "expires_at": st.floats() | JSON_VALUES,
         "owner": st.text() | JSON_VALUES,
     }
@@ -500,7 +505,7 @@ def test_no_garbage_in_session_row_or_cookie_ever_raises(noted, text, secret):
     request.session._session_cache = {stash.SESSION_KEY: noted}
     request.META["HTTP_COOKIE"] = f"{stash.COOKIE}={secret}"
     user = get_user_model()(pk=1, email="owner@example.com", password="hash")
-    assert stash.read(request, user, 1, text) is None
+    assert stash.read(request, user, uuid4(), text) is None
     assert stash.is_noted(request)
     assert stash.is_over(request, user) in {True, False}
     stash.noted_batch(request)
@@ -515,9 +520,10 @@ def test_no_garbage_in_session_row_or_cookie_ever_raises(noted, text, secret):
         [],
         "x",
         {},
+        {"batch": "x", "expires_at": 0.0, "owner": ""},
+        {"batch": "-" * 36, "expires_at": 1e308, "owner": "x"},
+        {"batch": str(uuid4()), "expires_at": 0.0, "owner": ""},
         {"batch": 10**30, "expires_at": 0.0, "owner": ""},
-        {"batch": -1, "expires_at": 1e308, "owner": "x"},
-        {"batch": True, "expires_at": 0.0, "owner": ""},
     ],
 )
 def test_garbage_in_the_session_is_dropped_by_the_page(browser: Browser, user, value):

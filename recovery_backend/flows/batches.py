@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from django.http import HttpRequest
@@ -62,8 +63,8 @@ def generate(
             client=client_of(request),
             actor=user,
             may_replace=may_replace,
+            seal=partial(stash.keep, request, user),
         )
-        issued.batch.keep_sealed(stash.keep(request, user, issued.batch.pk, issued.codes))
         tasks.notify(Notice.CODES_GENERATED, issued.entry)
         return issued
 

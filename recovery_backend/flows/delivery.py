@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 from django.http import HttpRequest
 from django.utils import timezone
@@ -116,7 +117,7 @@ def email_codes(request: HttpRequest, batch: RecoveryCodeBatch) -> None:
     if refusal := cooldown.count_repeat("email", user):
         throttle(request, refusal, Reason.COOLDOWN)
     expires_at = timezone.now() + timedelta(seconds=conf.STASH_TTL)
-    sealed = stash.seal("email", user, batch.pk, expires_at, stashed.codes)
+    sealed = stash.seal("email", user, batch.public_id, expires_at, stashed.codes)
 
     def work() -> None:
         if not batch.queue_email():
@@ -143,7 +144,7 @@ def email_state(request: HttpRequest) -> str:
 def forget_plaintext(request: HttpRequest) -> None:
     """The owner has saved the codes: nothing of them is kept any longer."""
     batch = RecoveryCodeBatch.objects.active_of(_user(request))
-    _forget(request, batch.pk if batch else None, Event.STASH_WIPED)
+    _forget(request, batch.public_id if batch else None, Event.STASH_WIPED)
 
 
 def forget_on_sign_out(
@@ -152,7 +153,8 @@ def forget_on_sign_out(
     """Whichever view signs the user out, the plaintext that this session may show goes with it."""
     try:
         if request is not None and hasattr(request, "session") and stash.is_noted(request):
-            RecoveryCodeBatch.objects.filter(pk=stash.noted_batch(request) or 0).forget_sealed()
+            if noted := stash.noted_batch(request):
+                RecoveryCodeBatch.objects.filter(public_id=noted).forget_sealed()
             stash.forget(request)
     except Exception as error:  # signing out never fails because of us; the key goes in any case
         logger.error("plaintext not dropped: %s", type(error).__name__)
@@ -172,14 +174,17 @@ def drop_stale_plaintext(request: HttpRequest) -> None:
         _forget(request, stash.noted_batch(request), Event.STASH_EXPIRED)
 
 
-def _forget(request: HttpRequest, batch_pk: int | None, event: Event) -> None:
-    def work() -> None:
-        own = RecoveryCodeBatch.objects.filter(pk=batch_pk or 0, user=_user(request))
-        if own.forget_sealed():
-            audit.record(entry_for(request, event, batch=batch_pk))
-
-    in_transaction(work)
+def _forget(request: HttpRequest, public_id: UUID | None, event: Event) -> None:
+    if public_id is not None:
+        in_transaction(lambda: _forget_row(request, public_id, event))
     stash.forget(request)
+
+
+def _forget_row(request: HttpRequest, public_id: UUID, event: Event) -> None:
+    own = RecoveryCodeBatch.objects.filter(public_id=public_id, user=_user(request))
+    batch = own.first()
+    if batch and own.forget_sealed():
+        audit.record(entry_for(request, event, batch=batch.pk))
 
 
 @sensitive_variables()
@@ -200,7 +205,7 @@ def _held(request: HttpRequest) -> tuple[RecoveryCodeBatch | None, Stashed | Non
     if batch is None or not batch.sealed:
         stash.forget(request)  # replaced, deleted or delivered, perhaps in another browser
         return None, None
-    stashed = stash.read(request, _user(request), batch.pk, batch.sealed)
+    stashed = stash.read(request, _user(request), batch.public_id, batch.sealed)
     if stashed is None:
         _note_unreadable(request, batch)
     elif _forget_if_all_delivered(request, batch):
@@ -209,10 +214,10 @@ def _held(request: HttpRequest) -> tuple[RecoveryCodeBatch | None, Stashed | Non
 
 
 def _note_unreadable(request: HttpRequest, batch: RecoveryCodeBatch) -> None:
-    if stash.noted_batch(request) != batch.pk:
+    if stash.noted_batch(request) != batch.public_id:
         stash.forget(request)  # another session's codes, or this one's before they were replaced
     elif batch.issued_at <= timezone.now() - timedelta(seconds=conf.STASH_TTL):
-        _forget(request, batch.pk, Event.STASH_EXPIRED)
+        _forget(request, batch.public_id, Event.STASH_EXPIRED)
     # Once for each batch: a browser with a wrong cookie asks again with every page (R-122).
     elif request.session.get(UNREADABLE_KEY) != batch.pk:
         request.session[UNREADABLE_KEY] = batch.pk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 MAX_DAYS_TO_EXPIRE = 3650
+Seal = Callable[[uuid.UUID, Sequence[str]], str]
+
 IN_THE_QUEUE = {"email_state__in": ["queued", "sending"]}
 
 
@@ -138,16 +141,19 @@ class RecoveryCodeBatch(models.Model):
         client: Client = NOBODY,
         actor: AbstractBaseUser | None = None,
         may_replace: bool = True,
+        seal: Seal | None = None,
     ) -> Issued:
         """As `create_recovery_batch`, for callers who know on whose request it happens.
 
-        Raises `WouldReplace`, with nothing changed, when a batch is active and must not be
-        replaced.
+        `seal` makes the ciphertext that the row keeps until the codes are delivered. Raises
+        `WouldReplace`, with nothing changed, when a batch is active and must not be replaced.
         """
         days = _bounded("days_to_expire", days_to_expire, MAX_DAYS_TO_EXPIRE)
         count = _bounded("number_of_codes", number_of_codes, 100) or conf.NUMBER_OF_CODES
         owner = cast("User", user)
-        return in_transaction(lambda: cls._issue(owner, days, count, client, actor, may_replace))
+        return in_transaction(
+            lambda: cls._issue(owner, days, count, client, actor, may_replace, seal)
+        )
 
     @classmethod
     @sensitive_variables()
@@ -159,22 +165,26 @@ class RecoveryCodeBatch(models.Model):
         client: Client,
         actor: AbstractBaseUser | None,
         may_replace: bool,
+        seal: Seal | None,
     ) -> Issued:
         lock(user)
         now = timezone.now()
         replaced = cls._retire_active(user, now)
         if replaced and not may_replace:
             raise WouldReplace  # which rolls back
+        plain_codes = [codes.generate() for _number in range(count)]
+        public_id = uuid.uuid4()
         batch = cls.objects.create(
+            public_id=public_id,
             user=user,
             issued_at=now,
             expires_at=now + timedelta(days=days) if days else None,
             number_issued=count,
+            sealed=seal(public_id, plain_codes) if seal else "",
         )
-        plain_codes, rows = [], []
-        for _number in range(count):  # a generator's variables would show in an error report
-            plain_codes.append(codes.generate())
-            rows.append(RecoveryCode.made_from(plain_codes[-1], batch))
+        rows = []
+        for code in plain_codes:  # a comprehension's variables would show in an error report
+            rows.append(RecoveryCode.made_from(code, batch))
         RecoveryCode.objects.bulk_create(rows)
         entries = _generated_entries(batch, replaced, client, actor)
         if cooldown.open_account(email_of(user)):
@@ -212,10 +222,6 @@ class RecoveryCodeBatch(models.Model):
         return RecoveryCode.objects.usable().filter(batch=self).count()
 
     # Each of these is one conditional UPDATE, and True for exactly one of any number of callers.
-
-    def keep_sealed(self, sealed: str) -> bool:
-        """Keep the ciphertext of the codes until they are delivered."""
-        return self._change(to={"sealed": sealed})
 
     def mark_viewed(self) -> bool:
         """Claim the one view of the codes (R-74)."""
