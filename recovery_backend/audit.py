@@ -18,6 +18,9 @@ from recovery_backend.keys import keyring, write_key
 
 logger = logging.getLogger("recovery_backend")
 
+# 128 bits name an address well enough, in half of the index.
+ACCOUNT_LENGTH = 32
+
 
 class Event(models.TextChoices):
     """Every event that is recorded. Names are stable; see docs/audit.md."""
@@ -146,7 +149,7 @@ class RecoveryCodeAudit(models.Model):
     )
     account = models.CharField(
         _("account"),
-        max_length=64,
+        max_length=ACCOUNT_LENGTH,
         blank=True,
         help_text=_("HMAC of the e-mail address that was typed."),
     )
@@ -221,12 +224,12 @@ def entry(
 
 def account_of(email: object) -> str:
     """How an address is named in the audit: the same for all its spellings, readable for none."""
-    return write_key().mac("audit", canonical_email(email)).hex()
+    return write_key().mac("audit", canonical_email(email)).hex()[:ACCOUNT_LENGTH]
 
 
 def accounts_of(email: object) -> list[str]:
     """Every name that an address has in the audit: one for each key of the keyring."""
-    return [key.mac("audit", canonical_email(email)).hex() for key in keyring()]
+    return [key.mac("audit", canonical_email(email)).hex()[:ACCOUNT_LENGTH] for key in keyring()]
 
 
 def record(*rows: RecoveryCodeAudit) -> None:
