@@ -14,12 +14,9 @@ from django.utils.translation import gettext_lazy as _
 
 from recovery_backend.addresses import canonical_email
 from recovery_backend.clients import NOBODY, Client
-from recovery_backend.keys import keyring, write_key
+from recovery_backend.keys import write_key
 
 logger = logging.getLogger("recovery_backend")
-
-# 128 bits name an address well enough, in half of the index.
-ACCOUNT_LENGTH = 32
 
 
 class Event(models.TextChoices):
@@ -149,7 +146,7 @@ class RecoveryCodeAudit(models.Model):
     )
     account = models.CharField(
         _("account"),
-        max_length=ACCOUNT_LENGTH,
+        max_length=64,
         blank=True,
         help_text=_("HMAC of the e-mail address that was typed."),
     )
@@ -169,16 +166,11 @@ class RecoveryCodeAudit(models.Model):
         indexes = [
             models.Index(fields=["at"], name="recovery_audit_at"),
             models.Index(fields=["event", "at"], name="recovery_audit_event_at"),
-            # A row is in one of these two: an owner's own events, and tries that named nobody.
+            # Refusals, the bulk of the rows, mostly name nobody.
             models.Index(
                 fields=["user", "at"],
                 condition=models.Q(user__isnull=False),
                 name="recovery_audit_user_at",
-            ),
-            models.Index(
-                fields=["account", "at"],
-                condition=models.Q(user__isnull=True),
-                name="recovery_audit_account_at",
             ),
             # For deleting users; refusals, the bulk of the rows, have no actor.
             models.Index(
@@ -224,12 +216,7 @@ def entry(
 
 def account_of(email: object) -> str:
     """How an address is named in the audit: the same for all its spellings, readable for none."""
-    return write_key().mac("audit", canonical_email(email)).hex()[:ACCOUNT_LENGTH]
-
-
-def accounts_of(email: object) -> list[str]:
-    """Every name that an address has in the audit: one for each key of the keyring."""
-    return [key.mac("audit", canonical_email(email)).hex()[:ACCOUNT_LENGTH] for key in keyring()]
+    return write_key().mac("audit", canonical_email(email)).hex()
 
 
 def record(*rows: RecoveryCodeAudit) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
@@ -19,9 +19,9 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Count, Max, OuterRef, Q, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext_lazy
+from django.utils.translation import ngettext, pgettext_lazy
 
-from recovery_backend import audit
+from recovery_backend import cooldown
 from recovery_backend.addresses import email_of
 from recovery_backend.audit import Event, RecoveryCodeAudit, logger
 from recovery_backend.clients import masked_network
@@ -30,12 +30,12 @@ from recovery_backend.keys import write_key
 from recovery_backend.models import (
     RecoveryCode,
     RecoveryCodeBatch,
+    RecoveryCodeCooldown,
     RecoveryCodeSetup,
     shown_email_state,
 )
 
 ACTIVITY_LENGTH = 10
-STRANGERS_LENGTH = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,19 @@ class BatchCard:
         return str(LIST_STATES["expired" if is_over else self.status])
 
 
+class Version(NamedTuple):
+    """What tells that an entry is out of date; each change of ours changes it.
+
+    The number of audit rows too: of two transactions the one that began first may commit last.
+    """
+
+    audit_rows: int | None
+    last_audit_row: int | None
+    refused_tries: int | None
+    tried_at: datetime | None
+    passed_test_at: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class Activity:
     """One event of an account in words for its owner."""
@@ -100,9 +113,17 @@ class Activity:
     event: str
     network: str
     is_refusal: bool
+    tries: int = 0
+    """Refused tries with the account's address since the last sign-in by code, from anywhere."""
 
     @property
     def text(self) -> str:
+        if self.tries:
+            return ngettext(
+                "%(number)d sign-in with your e-mail address was refused lately.",
+                "%(number)d sign-ins with your e-mail address were refused lately.",
+                self.tries,
+            ) % {"number": self.tries}
         return str(WORDS[Event(self.event)])
 
 
@@ -148,9 +169,8 @@ LIST_STATES = {
 WORDS = {
     Event.LOGIN_SUCCESS: _("Someone signed in with one of your codes."),
     Event.LOGIN_SUCCESS_AFTER_FAIL: _("Someone signed in with one of your codes, after failures."),
-    Event.LOGIN_FAIL: _("A sign-in with your e-mail address was refused."),
+    Event.LOGIN_FAIL: _("One of your codes was tried and refused."),
     Event.LOGIN_OWNER_MISMATCH: _("One of your codes was tried with another e-mail address."),
-    Event.LOGIN_THROTTLED: _("Sign-ins with your e-mail address had to wait."),
     Event.LOGIN_SUSPENDED: _("Signing in with a code was closed after too many failures."),
     Event.COOLDOWN_CLEARED: _("Signing in with a code was opened again."),
     Event.CODE_REPLAY: _("A used code was tried again."),
@@ -169,21 +189,17 @@ WORDS = {
 }
 
 
-STRANGERS_EVENTS = {Event.LOGIN_FAIL, Event.LOGIN_THROTTLED}
-
-
 def overview_of(user: AbstractBaseUser) -> Overview:
     """Everything that the dashboard says about this user: one query when it is cached."""
     seconds = max(conf.CACHE_MIN, min(conf.CACHE_TTL, conf.CACHE_MAX))
     version = _version(user)
-    has_passed_test = bool(version and version[-1])
     key = cache_key(user)
     shape = (version, conf.MAX_VISIBLE, BatchCard.__slots__)
     cached = _cached(key) if seconds else None
     if cached is not None and cached[0] == shape:
         found: Overview = cached[1]
         return found
-    overview = _overview(user, has_passed_test)
+    overview = _overview(user, version)
     if seconds:
         _remember(key, (shape, overview), seconds)
     return overview
@@ -194,30 +210,36 @@ def cache_key(user: AbstractBaseUser) -> str:
     return f"recovery_backend:history:{write_key().mac('audit', 'history', str(user.pk)).hex()}"
 
 
-def _version(user: AbstractBaseUser) -> tuple[Any, ...] | None:
-    """How many rows the audit has of this user, and which is the last: each change adds one.
-
-    The number too: of two transactions the one that began first may commit last.
-    """
+def _version(user: AbstractBaseUser) -> Version:
     own = RecoveryCodeAudit.objects.filter(user=OuterRef("pk")).order_by().values("user")
-    strangers = _strangers(user).order_by("-at").values("pk")[:1]
-    return (
+    account = cooldown.account_key(email_of(user)) if email_of(user) else ""
+    tries = RecoveryCodeCooldown.objects.filter(key=account, failures__gt=0)
+    setup = RecoveryCodeSetup.objects.filter(user=OuterRef("pk"))
+    values = (
         get_user_model()
         ._base_manager.filter(pk=user.pk)
         .values_list(
             Subquery(own.annotate(number=Count("pk")).values("number")),
             Subquery(own.annotate(last=Max("pk")).values("last")),
-            Subquery(strangers),
-            Subquery(RecoveryCodeSetup.objects.filter(user=OuterRef("pk")).values("verified_at")),
+            Subquery(tries.values("failures")),
+            Subquery(tries.values("updated_at")),
+            Subquery(setup.values("verified_at")),
         )
         .first()
     )
+    return Version(*(values or (None,) * len(Version._fields)))
 
 
-def _overview(user: AbstractBaseUser, has_passed_test: bool) -> Overview:
+def _overview(user: AbstractBaseUser, version: Version) -> Overview:
     cards = [_card(batch) for batch in _batches(user)]
     active = next((card for card in cards if card.is_active), None)
-    return Overview(active, cards, _activity(user), has_passed_test)
+    activity = _activity(user)
+    if version.refused_tries and version.tried_at:
+        tries = Activity(
+            version.tried_at, Event.LOGIN_FAIL, "", is_refusal=True, tries=version.refused_tries
+        )
+        activity = sorted([tries, *activity], key=lambda entry: entry.at, reverse=True)
+    return Overview(active, cards, activity, version.passed_test_at is not None)
 
 
 def _batches(user: AbstractBaseUser) -> Iterable[RecoveryCodeBatch]:
@@ -243,36 +265,17 @@ def _card(batch: Any) -> BatchCard:
     return BatchCard(**card)
 
 
-def _strangers(user: AbstractBaseUser) -> Any:
-    # Tries with the owner's address that no code stood behind. Other rows without a user are those
-    # of a deleted one, who may have had this address before.
-    accounts = audit.accounts_of(email_of(user)) if email_of(user) else []
-    return RecoveryCodeAudit.objects.filter(
-        account__in=accounts, user__isnull=True, batch__isnull=True, event__in=STRANGERS_EVENTS
-    )
-
-
 def _activity(user: AbstractBaseUser) -> list[Activity]:
-    own = RecoveryCodeAudit.objects.filter(user_id=user.pk, event__in=WORDS)
-    # Anybody can make more of theirs; they must not push out what happened to the codes.
-    rows = [
-        *own.order_by("-at", "-pk")[:ACTIVITY_LENGTH],
-        *_strangers(user).order_by("-at", "-pk")[:STRANGERS_LENGTH],
-    ]
-    rows.sort(key=lambda row: (row.at, row.pk), reverse=True)
+    rows = RecoveryCodeAudit.objects.filter(user_id=user.pk, event__in=WORDS)
     return [
-        Activity(row.at, row.event, _network(row), bool(row.reason))
-        for row in rows[:ACTIVITY_LENGTH]
+        Activity(row.at, row.event, _network(row), is_refusal=bool(row.reason))
+        for row in rows.order_by("-at", "-pk")[:ACTIVITY_LENGTH]
     ]
 
 
 def _network(row: RecoveryCodeAudit) -> str:
-    """From where, masked; "" for what only the address has to do with this user.
-
-    An address is not proven to be theirs, and where its owner is, is not theirs to know.
-    """
-    is_by_address = row.user_id is None or row.event == Event.LOGIN_SUSPENDED
-    return "" if is_by_address else masked_network(row.address or "")
+    # This one is known by the address alone, which is not proven to be this user's.
+    return "" if row.event == Event.LOGIN_SUSPENDED else masked_network(row.address or "")
 
 
 def _cached(key: str) -> Any:
