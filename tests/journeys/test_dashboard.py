@@ -416,7 +416,6 @@ def test_only_the_form_that_has_to_wait_waits(open_dashboard, settings):
     page = open_dashboard()
     generate(page)
     press(page, "Replace my codes …")
-    press(page, "Yes, replace them")
     waiting = page.get_by_role("status").filter(has_text="Too many tries.")
     waiting.locator("time").wait_for()
     assert waiting.evaluate("el => el === document.activeElement")
