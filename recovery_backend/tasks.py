@@ -13,12 +13,14 @@ from django.dispatch import Signal
 from django.utils.translation import get_language, override
 from django.views.decorators.debug import sensitive_variables
 
-from recovery_backend import audit, cooldown, emails, exports, signals, stash
+from recovery_backend import audit, cooldown, emails, signals, stash
 from recovery_backend.addresses import email_of
 from recovery_backend.audit import Event, Reason, RecoveryCodeAudit, logger
 from recovery_backend.conf import conf
 from recovery_backend.emails import Notice
+from recovery_backend.exports import CodeSheet
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch, RecoveryCodeEmailLog
+from recovery_backend.stash import Stashed
 from recovery_backend.transactions import in_transaction
 
 # A sign-in costs a code, and HARD_CAP closes once; these can be repeated for nothing, an alert by
@@ -84,6 +86,18 @@ def send_codes(batch_pk: int, sealed: str, language: str | None = None) -> bool:
 
 
 @sensitive_variables()
+def sheet_of(batch: RecoveryCodeBatch, stashed: Stashed) -> CodeSheet:
+    """What a file or an e-mail says of a batch, with its codes."""
+    return CodeSheet(
+        codes=stashed.codes,
+        site_name=emails.site_name(),
+        account=email_of(batch.user) or batch.user.get_username(),
+        issued_at=batch.issued_at,
+        expires_at=batch.expires_at,
+    )
+
+
+@sensitive_variables()
 def _has_left(batch: RecoveryCodeBatch, sealed: str) -> bool:
     is_active = getattr(batch.user, "is_active", True) and batch.status == batch.Status.ACTIVE
     if not is_active:
@@ -94,15 +108,8 @@ def _has_left(batch: RecoveryCodeBatch, sealed: str) -> bool:
     if stashed is None:
         logger.warning("codes not sent batch=%s: expired", batch.pk)
         return False
-    sheet = exports.CodeSheet(
-        codes=stashed.codes,
-        site_name=emails.site_name(),
-        account=email_of(batch.user),
-        issued_at=batch.issued_at,
-        expires_at=batch.expires_at,
-    )
     try:
-        emails.send_codes(batch.user, sheet)
+        emails.send_codes(batch.user, sheet_of(batch, stashed))
     except Exception as error:  # mail libraries raise what they like
         logger.error("codes not sent batch=%s: %s", batch.pk, type(error).__name__)
         return False

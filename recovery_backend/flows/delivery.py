@@ -12,7 +12,6 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from recovery_backend import audit, cooldown, emails, exports, signals, stash, tasks
-from recovery_backend.addresses import email_of
 from recovery_backend.audit import Event, Reason, logger
 from recovery_backend.conf import conf
 from recovery_backend.emails import Notice
@@ -82,7 +81,7 @@ def download(request: HttpRequest, batch: RecoveryCodeBatch, file_format: str) -
         raise AlreadyDelivered("download")
     stashed = _deliverable(request, batch)
     # Made before the one download is claimed, so that a fault costs nobody their codes.
-    file = exports.render(file_format, _sheet(request, batch, stashed))
+    file = exports.render(file_format, tasks.sheet_of(batch, stashed))
 
     def work() -> None:
         if not batch.mark_downloaded():
@@ -234,17 +233,6 @@ def _forget_if_all_delivered(request: HttpRequest, batch: RecoveryCodeBatch) -> 
     RecoveryCodeBatch.objects.filter(pk=batch.pk).forget_sealed()
     stash.forget(request)
     return True
-
-
-def _sheet(request: HttpRequest, batch: RecoveryCodeBatch, stashed: Stashed) -> exports.CodeSheet:
-    user = _user(request)
-    return exports.CodeSheet(
-        codes=stashed.codes,
-        site_name=emails.site_name(),
-        account=email_of(user) or user.get_username(),
-        issued_at=batch.issued_at,
-        expires_at=batch.expires_at,
-    )
 
 
 def _user(request: HttpRequest) -> User:
