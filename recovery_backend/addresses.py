@@ -37,6 +37,15 @@ def is_same_email(left: object, right: object) -> bool:
     return bool(one) and hmac.compare_digest(one, other)
 
 
+def masked_email(address: str) -> str:
+    """Enough of an address, or of a name, to compare it with one that is told: "a•••@e•••.org"."""
+    local, at, domain = address.rpartition("@")
+    if not at:
+        return f"{address[:1]}•••" if address else ""
+    name, dot, ending = domain.rpartition(".")
+    return f"{local[:1]}•••@{name[:1]}•••{dot}{ending if dot else ''}"
+
+
 def email_of(user: AbstractBaseUser) -> str:
     """The user's e-mail address, whatever the user model calls it; "" when there is none."""
     return getattr(user, user.get_email_field_name(), "") or ""

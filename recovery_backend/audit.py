@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from typing import Any, NoReturn
 
@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from recovery_backend.addresses import canonical_email
 from recovery_backend.clients import NOBODY, Client
 from recovery_backend.keys import write_key
+from recovery_backend.signals import audit_recorded
 
 logger = logging.getLogger("recovery_backend")
 
@@ -54,7 +55,22 @@ class Event(models.TextChoices):
     ACTION_THROTTLED = "recovery.action.throttled", _("change refused while waiting")
     REAUTH_FAIL = "recovery.reauth.fail", _("sign-in too long ago")
     AUTHZ_DENIED = "recovery.authz.denied", _("object of nobody or somebody else")
+    BATCH_REQUIRED = "recovery.batch.required", _("new codes required")
+    BATCH_EMERGENCY = "recovery.batch.emergency", _("emergency code sent")
+    CODE_REMINDER = "recovery.code.reminder", _("owner reminded")
+    CODE_EXPIRED = "recovery.code.expired", _("codes expired")
+    CSRF_FAIL = "recovery.csrf.fail", _("request without a valid token")
     KEY_RETIRED = "recovery.key.retired", _("key retired")
+    KEY_ROTATED = "recovery.key.rotated", _("new key in use")
+    KEY_UNKNOWN = "recovery.key.unknown_kid", _("codes of an unknown key")
+    SCHEDULER_CREATED = "recovery.scheduler.created", _("schedule created")
+    SCHEDULER_CHANGED = "recovery.scheduler.changed", _("schedule changed")
+    SCHEDULER_DELETED = "recovery.scheduler.deleted", _("schedule deleted")
+    SCHEDULER_RUN = "recovery.scheduler.run", _("scheduled run")
+    SCHEDULER_FAILED = "recovery.scheduler.failed", _("scheduled run failed")
+    PURGE_DONE = "recovery.purge.done", _("codes purged")
+    AUDIT_PURGED = "recovery.audit.purged", _("audit events purged")
+    SETTINGS_INSECURE = "recovery.settings.insecure", _("settings with a warning")
 
 
 class Reason(models.TextChoices):
@@ -76,6 +92,8 @@ class Reason(models.TextChoices):
     STALE = "stale", _("too long ago")
     FOREIGN = "foreign", _("not the user's own")
     DELIVERY = "delivery", _("not delivered")
+    CSRF = "csrf", _("no valid token")
+    ERROR = "error", _("error")
 
 
 class Outcome(models.TextChoices):
@@ -98,7 +116,64 @@ LEVELS = {
     Event.REAUTH_FAIL: logging.WARNING,
     Event.AUTHZ_DENIED: logging.WARNING,
     Event.ROW_TAMPER: logging.CRITICAL,
+    Event.BATCH_EMERGENCY: logging.WARNING,
+    Event.CSRF_FAIL: logging.WARNING,
     Event.KEY_RETIRED: logging.WARNING,
+    Event.KEY_ROTATED: logging.WARNING,
+    Event.KEY_UNKNOWN: logging.WARNING,
+    Event.SCHEDULER_FAILED: logging.WARNING,
+    Event.AUDIT_PURGED: logging.WARNING,
+    Event.SETTINGS_INSECURE: logging.WARNING,
+}
+
+# Names of the OWASP Logging Vocabulary Cheat Sheet, the nearest where it has none of its own
+# (it has none for CSRF), so that a SIEM reads ours beside those of other applications (R-124).
+OWASP = {
+    Event.LOGIN_SUCCESS: "authn_login_success",
+    Event.LOGIN_SUCCESS_AFTER_FAIL: "authn_login_successafterfail",
+    Event.LOGIN_FAIL: "authn_login_fail",
+    Event.LOGIN_OWNER_MISMATCH: "authn_login_fail",
+    Event.LOGIN_THROTTLED: "excess_rate_limit_exceeded",
+    Event.LOGIN_SUSPENDED: "authn_login_lock",
+    Event.LOGIN_ALERTED: "authn_login_fail_max",
+    Event.COOLDOWN_CLEARED: "authz_admin",
+    Event.CODE_REPLAY: "authn_token_reuse",
+    Event.CODE_INVALIDATED: "authn_token_revoked",
+    Event.ROW_TAMPER: "sensitive_update",
+    Event.BATCH_GENERATED: "authn_token_created",
+    Event.BATCH_REGENERATED: "authn_token_created",
+    Event.BATCH_SUPERSEDED: "authn_token_revoked",
+    Event.BATCH_VIEWED: "sensitive_read",
+    Event.BATCH_DOWNLOADED: "sensitive_read",
+    Event.BATCH_EMAIL_QUEUED: "sensitive_read",
+    Event.BATCH_EMAILED: "sensitive_read",
+    Event.BATCH_EMAIL_FAILED: "sensitive_read",
+    Event.BATCH_VERIFIED: "authn_login_success",
+    Event.BATCH_VERIFY_FAIL: "authn_login_fail",
+    Event.BATCH_DELETED: "authn_token_delete",
+    Event.CODE_DELETED: "authn_token_delete",
+    Event.STASH_WIPED: "sensitive_delete",
+    Event.STASH_EXPIRED: "sensitive_delete",
+    Event.STASH_DECRYPT_FAIL: "crypt_decrypt_fail",
+    Event.ACTION_THROTTLED: "excess_rate_limit_exceeded",
+    Event.REAUTH_FAIL: "authz_fail",
+    Event.AUTHZ_DENIED: "malicious_direct_reference",
+    Event.BATCH_REQUIRED: "authz_admin",
+    Event.BATCH_EMERGENCY: "authz_admin",
+    Event.CODE_REMINDER: "session_renewed",
+    Event.CODE_EXPIRED: "authn_token_revoked",
+    Event.CSRF_FAIL: "malicious_cors",
+    Event.KEY_RETIRED: "authn_token_revoked",
+    Event.KEY_ROTATED: "sensitive_update",
+    Event.KEY_UNKNOWN: "crypt_decrypt_fail",
+    Event.SCHEDULER_CREATED: "authz_admin",
+    Event.SCHEDULER_CHANGED: "authz_admin",
+    Event.SCHEDULER_DELETED: "authz_admin",
+    Event.SCHEDULER_RUN: "authz_admin",
+    Event.SCHEDULER_FAILED: "sys_crash",
+    Event.PURGE_DONE: "sensitive_delete",
+    Event.AUDIT_PURGED: "sensitive_delete",
+    Event.SETTINGS_INSECURE: "sys_monitor_disabled",
 }
 
 
@@ -112,11 +187,18 @@ class AppendOnlyQuerySet(models.QuerySet["RecoveryCodeAudit"]):
         raise TypeError("Audit rows are removed by the retention purge only (R-117).")
 
     def bulk_create(
-        self, objs: Iterable[RecoveryCodeAudit], *args: Any, **kwargs: Any
+        self,
+        objs: Iterable[RecoveryCodeAudit],
+        batch_size: int | None = None,
+        ignore_conflicts: bool = False,
+        update_conflicts: bool = False,
+        update_fields: Collection[str] | None = None,
+        unique_fields: Collection[str] | None = None,
     ) -> list[RecoveryCodeAudit]:
-        if kwargs.get("update_conflicts"):
+        # By Django's names, so that none of them slips through by its place.
+        if update_conflicts or update_fields or unique_fields:
             raise TypeError("Audit rows are never changed (R-117).")
-        return super().bulk_create(objs, *args, **kwargs)
+        return super().bulk_create(objs, batch_size, ignore_conflicts)
 
 
 class RecoveryCodeAudit(models.Model):
@@ -166,6 +248,7 @@ class RecoveryCodeAudit(models.Model):
         indexes = [
             models.Index(fields=["at"], name="recovery_audit_at"),
             models.Index(fields=["event", "at"], name="recovery_audit_event_at"),
+            models.Index(fields=["outcome", "at"], name="recovery_audit_outcome_at"),
             # Refusals, the bulk of the rows, mostly name nobody.
             models.Index(
                 fields=["user", "at"],
@@ -190,6 +273,11 @@ class RecoveryCodeAudit(models.Model):
 
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError("Audit rows are removed by the retention purge only (R-117).")
+
+    @property
+    def is_by_another(self) -> bool:
+        """Whether somebody else did this to the owner's account: support, an administrator."""
+        return self.actor_id is not None and self.actor_id != self.user_id
 
 
 def entry(
@@ -220,25 +308,40 @@ def account_of(email: object) -> str:
 
 
 def record(*rows: RecoveryCodeAudit) -> None:
-    """Write the rows in the caller's transaction, and one log line each once it commits."""
+    """Write the rows in the caller's transaction; log and signal each of them once it commits."""
     if len(rows) == 1:
         rows[0].save(force_insert=True)
     else:
         RecoveryCodeAudit.objects.bulk_create(rows)
     for row in rows:
         transaction.on_commit(partial(_log, row), robust=True)
+        transaction.on_commit(partial(_send, row), robust=True)
+
+
+def log_only(row: RecoveryCodeAudit) -> None:
+    """One log line once the transaction commits, and no row: there are enough of its kind (R-122)."""
+    transaction.on_commit(partial(_log, row), robust=True)
+
+
+def level_of(event: str) -> int:
+    """The level at which an event is logged."""
+    return LEVELS.get(Event(event), logging.INFO)
 
 
 def _log(row: RecoveryCodeAudit) -> None:
-    level = LEVELS.get(Event(row.event), logging.INFO)
     logger.log(
-        level,
+        level_of(row.event),
         "%s reason=%s user=%s batch=%s code=%s audit=%s",
         row.event,
         row.reason or "-",
         row.user_id or "-",
         row.batch or "-",
         row.code or "-",
-        row.pk,
+        row.pk or "-",
         extra={"recovery_event": str(row.event), "recovery_reason": str(row.reason)},
     )
+
+
+def _send(row: RecoveryCodeAudit) -> None:
+    level, name = level_of(row.event), OWASP[Event(row.event)]
+    audit_recorded.send_robust(RecoveryCodeAudit, audit=row, level=level, owasp=name)

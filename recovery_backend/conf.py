@@ -46,8 +46,8 @@ GROUPS = {
     "CACHE_TTL seconds, but at most CACHE_MAX and at least CACHE_MIN. Where that comes to 0, "
     "nothing is cached. A change made by this package is seen at once, whatever these say.",
     DELIVERY: "",
-    ADMIN: "Checked at start-up, with no effect yet: scheduled purges and reports are not in this "
-    "release. Nothing is removed by itself.",
+    ADMIN: "What is removed, when, is said by schedules in the admin; some of these are what a new "
+    "schedule begins with. See [Purges and schedules](purge.md).",
 }
 
 
@@ -84,8 +84,8 @@ class Conf:
         True,
         "Tell owners by e-mail when a code is used or their account is attacked, and when codes "
         "are generated, downloaded, e-mailed, invalidated or deleted. These, and the message about "
-        "failures: at most five of a kind in an hour. The e-mail with the codes themselves is "
-        "EMAIL_CODES.",
+        "failures: at most five of a kind in an hour. Reminders are sent only while this is on. "
+        "The e-mail with the codes themselves is EMAIL_CODES.",
         group=SIGN_IN,
     )
     EMAIL_ASYNC = OptionalFlag(
@@ -298,12 +298,15 @@ class Conf:
     )
 
     ADMIN_EMAIL = Address(
-        "CODE_ADMIN_EMAIL", "", "Who gets the reports of scheduled runs.", group=ADMIN
+        "CODE_ADMIN_EMAIL",
+        "",
+        "Who gets the reports of scheduled runs, and alerts. Empty: nobody.",
+        group=ADMIN,
     )
     ADMIN_EMAIL_HOST_USER = Address(
         "CODE_ADMIN_EMAIL_HOST_USER",
         "",
-        "The sender of reports. Empty: DEFAULT_FROM_EMAIL.",
+        "The sender of reports and alerts. Empty: DEFAULT_FROM_EMAIL.",
         group=ADMIN,
     )
     ADMIN_USERNAME = Text(
@@ -312,13 +315,21 @@ class Conf:
     AUDIT_ENABLE_AUTO_CLEANUP = Flag(
         "CODE_AUDIT_ENABLE_AUTO_CLEANUP",
         False,
-        "Remove audit rows older than AUDIT_RETENTION_DAYS by schedule.",
+        "Let every purge of codes, by schedule or by command, also remove audit rows older than "
+        "AUDIT_RETENTION_DAYS. Without it, an audit purge schedule does.",
+        group=ADMIN,
+    )
+    AUDIT_CHAIN = Flag(
+        "CODES_AUDIT_CHAIN",
+        False,
+        "Seal the audit with every scheduled run, so that `recovery_audit --verify` finds rows "
+        "that were altered, removed or reordered since.",
         group=ADMIN,
     )
     AUDIT_RETENTION_DAYS = Whole(
         "CODE_AUDIT_RETENTION_DAYS",
         90,
-        "Days for which audit rows are kept.",
+        "Days for which audit rows are kept; what a new audit purge schedule begins with.",
         group=ADMIN,
         minimum=1,
         maximum=3650,
@@ -326,13 +337,17 @@ class Conf:
     PURGE_DELETE_RETENTION_DAYS = Whole(
         "CODE_PURGE_DELETE_RETENTION_DAYS",
         30,
-        "Days for which a used, invalidated, deleted or expired code is kept.",
+        "Days for which a used, invalidated, deleted or expired code is kept, counted from that "
+        "moment; what a new code purge schedule begins with.",
         group=ADMIN,
         minimum=0,
         maximum=3650,
     )
     PURGE_DELETE_SCHEDULER_USE_LOGGER = Flag(
-        "CODE_PURGE_DELETE_SCHEDULER_USE_LOGGER", True, "Log each scheduled purge.", group=ADMIN
+        "CODE_PURGE_DELETE_SCHEDULER_USE_LOGGER",
+        True,
+        "Whether a new schedule logs each of its runs.",
+        group=ADMIN,
     )
     BATCH_DELETE_SIZE = Whole(
         "CODES_BATCH_DELETE_SIZE",

@@ -11,12 +11,12 @@ import math
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.cache import cache
-from django.db import connection, models
-from django.db.models import Case, F, Value, When
+from django.db import DEFAULT_DB_ALIAS, connection, models
+from django.db.models import Case, Count, F, Max, Q, Sum, Value, When
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -32,8 +32,12 @@ Repeated = Literal["generate", "email"]
 
 # What a person does to their own codes starts from nothing again after a quiet day.
 QUIET = timedelta(days=1)
+# An account whose owner is at work never fails so often; beyond it is a flood from many networks.
+MAX_RECORDED = 100
 NOTICE_RATE = "5/h"
 EVENT_RATE = "1/h"
+ALERT_RATE = "30/h"
+FORGOTTEN_AT_ONCE = 1000
 
 
 class RecoveryCodeCooldown(models.Model):
@@ -90,8 +94,23 @@ class Refusal:
 
     wait_seconds: int
     is_first: bool
-    """Whether nobody was refused before during this same wait."""
+    """Whether nobody was refused before during this same wait, and the account is not flooded."""
     is_closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How it stands with the tries of an account. Names no network."""
+
+    failures: int
+    """From everywhere, since the last sign-in by code."""
+    networks: int
+    """From which failures came."""
+    networks_waiting: int
+    wait_seconds: int
+    """The longest wait of a network."""
+    is_closed: bool
+    """By HARD_CAP."""
 
 
 def wait_after(failures: int) -> int:
@@ -145,7 +164,7 @@ def _charge(account: str, pair: str) -> Charge | Refusal:
     if cap is not None and rows[account].failures >= cap:
         return _refuse(rows[account], conf.COOLDOWN_CUTOFF_POINT)
     if wait := rows[pair].wait_seconds(now):
-        return _refuse(rows[pair], wait)
+        return _refuse(rows[pair], wait, is_flooded=rows[account].failures > MAX_RECORDED)
 
     has_failed_before = rows[pair].failures > 0
     for row in rows.values():
@@ -185,9 +204,10 @@ def _locked_rows(*keys: str) -> dict[str, RecoveryCodeCooldown]:
     return {row.key: row for row in rows}
 
 
-def _refuse(row: RecoveryCodeCooldown, wait_seconds: int) -> Refusal:
+def _refuse(row: RecoveryCodeCooldown, wait_seconds: int, *, is_flooded: bool = False) -> Refusal:
     RecoveryCodeCooldown.objects.filter(pk=row.key).update(refused=F("refused") + 1)
-    return Refusal(wait_seconds, is_first=row.refused == 0, is_closed=row.is_account_wide)
+    is_first = row.refused == 0 and not is_flooded
+    return Refusal(wait_seconds, is_first=is_first, is_closed=row.is_account_wide)
 
 
 def give_back(charged: Charge) -> None:
@@ -233,10 +253,36 @@ def is_known_refusal(email: object, network: str, seconds: int) -> bool:
 
 
 def is_first_refusal(email: object, network: str) -> bool:
-    """Whether nobody was refused before during this wait. True for one caller."""
-    pair = pair_key(account_key(email), network)
-    first = RecoveryCodeCooldown.objects.filter(key=pair, refused=0).update(refused=1)
-    return first == 1
+    """As `Refusal.is_first`. True for one caller during this wait."""
+    account = account_key(email)
+    rows = RecoveryCodeCooldown.objects.all()
+    first = rows.filter(key=pair_key(account, network), refused=0).update(refused=1)
+    return first == 1 and rows.filter(key=account, failures__lte=MAX_RECORDED).exists()
+
+
+def standing_of(user: AbstractBaseUser) -> Standing:
+    """How it stands with the tries of this user's account, from everywhere."""
+    now = timezone.now()
+    # Without an address there is no account, and tries without one are everybody's.
+    account = account_key(email_of(user)) if email_of(user) else ""
+    own = [_repeat_key(what, user) for what in get_args(Repeated)]
+    rows = RecoveryCodeCooldown.objects.filter(account=account).exclude(key__in=own)
+    of_network = ~Q(key=account)
+    is_waiting = of_network & Q(blocked_until__gt=now)
+    # Not loaded: a distributed attack leaves a row of each network.
+    sums = rows.aggregate(
+        total=Sum("failures", filter=Q(key=account), default=0),
+        networks=Count("pk", filter=of_network & Q(failures__gt=0)),
+        waiting=Count("pk", filter=is_waiting),
+        until=Max("blocked_until", filter=is_waiting),
+    )
+    return Standing(
+        failures=sums["total"],
+        networks=sums["networks"],
+        networks_waiting=sums["waiting"],
+        wait_seconds=math.ceil((sums["until"] - now).total_seconds()) if sums["until"] else 0,
+        is_closed=conf.HARD_CAP is not None and sums["total"] >= conf.HARD_CAP,
+    )
 
 
 def clear(account: str) -> int:
@@ -245,9 +291,10 @@ def clear(account: str) -> int:
     Returns how many counters were dropped.
     """
     rows = RecoveryCodeCooldown.objects.filter(account=account)
-    _forget_wait(list(rows.values_list("key", flat=True)))
-    dropped, _by_model = rows.delete()
-    return dropped
+    waiting = rows.filter(blocked_until__gt=timezone.now())
+    _forget_wait(list(waiting.values_list("key", flat=True)))
+    # Nothing points to them, and a distributed attack leaves more than one wants to load.
+    return rows._raw_delete(DEFAULT_DB_ALIAS)
 
 
 def open_account(email: object) -> bool:
@@ -261,6 +308,29 @@ def open_account(email: object) -> bool:
     )
 
 
+def is_recorded(failures: int) -> bool:
+    """Whether the failure with this count has a row: the first hundred, then 200, 300 ... 1000,
+    2000 ..., so that rows grow with the logarithm of failures (R-122).
+    """
+    return failures <= MAX_RECORDED or not str(failures)[1:].strip("0")
+
+
+def stale(now: datetime, retention: timedelta) -> models.QuerySet[RecoveryCodeCooldown]:
+    """Counters that nobody has touched, and nobody had to wait for, during the retention.
+
+    None while what is done is still counted, or a wait could still grow; and never the counter
+    that keeps an account closed (HARD_CAP).
+    """
+    growing = timedelta(seconds=2 * conf.COOLDOWN_CUTOFF_POINT)
+    moment = now - max(retention, QUIET, growing)
+    rows = RecoveryCodeCooldown.objects.filter(
+        Q(blocked_until__isnull=True) | Q(blocked_until__lte=moment), updated_at__lte=moment
+    )
+    if (cap := conf.HARD_CAP) is not None:
+        rows = rows.exclude(key=F("account"), failures__gte=cap)
+    return rows
+
+
 def is_alert_threshold(failures: int) -> bool:
     """Whether the owner is told now: at 10, 100, 1000 ... failures, so mails stay few (R-122)."""
     return failures >= 10 and str(failures).strip("0") == "1"
@@ -271,8 +341,12 @@ def count_repeat(what: Repeated, user: AbstractBaseUser) -> Refusal | None:
 
     The first ones of a day are free, then each makes the next one wait, as failures do.
     """
-    key = write_key().mac("throttle", "repeat", what, str(user.pk)).hex()
+    key = _repeat_key(what, user)
     return in_transaction(lambda: _count_repeat(key, account_key(email_of(user))))
+
+
+def _repeat_key(what: Repeated, user: AbstractBaseUser) -> str:
+    return write_key().mac("throttle", "repeat", what, str(user.pk)).hex()
 
 
 def _count_repeat(key: str, account: str) -> Refusal | None:
@@ -322,6 +396,11 @@ def is_event_due(event: str, user_id: object) -> bool:
     return _is_due("event", f"{user_id} {event}", EVENT_RATE)
 
 
+def is_alert_due(event: str) -> bool:
+    """Whether another event of this kind is told to the administrator: thirty an hour (R-122)."""
+    return _is_due("alert", event, ALERT_RATE)
+
+
 def _is_due(what: str, subject: str, rate: str) -> bool:
     usage = _usage(HttpRequest(), what, subject, rate, increment=True)
     # A cache that cannot count says 0 of 0: rather once too often than never.
@@ -361,7 +440,9 @@ def _remember_wait(pair: str, seconds: int) -> None:
 
 
 def _forget_wait(pairs: list[str]) -> None:
-    if conf.AUTH_RATE_LIMITER_USE_CACHE:
-        cache.delete_many(
-            [key for pair in pairs for key in (_cache_key(pair), f"{_cache_key(pair)}:refused")]
-        )
+    if not conf.AUTH_RATE_LIMITER_USE_CACHE:
+        return
+    keys = [_cache_key(pair) for pair in pairs]
+    for start in range(0, len(keys), FORGOTTEN_AT_ONCE):
+        some = keys[start : start + FORGOTTEN_AT_ONCE]
+        cache.delete_many([*some, *(f"{key}:refused" for key in some)])

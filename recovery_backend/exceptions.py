@@ -55,5 +55,17 @@ class NotCounted(RecoveryCodeError):
     """Raised for a change that cannot be counted, because the cache is down: nothing is done."""
 
 
+class NotAllowed(RecoveryCodeError):
+    """Raised for help that must not be given. `why` is "staff", "inactive" or "off".
+
+    Staff are helped by superusers only; an inactive account, and one that no code could let in,
+    get no emergency code.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"This is not allowed ({why}).")
+        self.why = why
+
+
 class NotTheirs(RecoveryCodeError):
     """Raised for an object that does not exist or belongs to somebody else: which, is not told."""

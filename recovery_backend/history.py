@@ -16,7 +16,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.cache import cache
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, Max, OuterRef, Q, Subquery
+from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, pgettext_lazy
@@ -53,10 +53,12 @@ class BatchCard:
     number_deactivated: int
     number_removed: int
     number_active: int
+    """Neither used nor retired: usable, or expired unused, still in the table or purged."""
     has_viewed: bool
     has_downloaded: bool
     email_state: str
     email_queued_at: datetime | None
+    is_emergency: bool = False
 
     @property
     def has_generated(self) -> bool:
@@ -103,6 +105,8 @@ class Version(NamedTuple):
     refused_tries: int | None
     tried_at: datetime | None
     passed_test_at: datetime | None
+    required_at: datetime | None
+    batches: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,8 @@ class Overview:
     cards: list[BatchCard]
     activity: list[Activity]
     has_passed_test: bool
+    required_at: datetime | None = None
+    """Since when support asks for new codes."""
 
     @property
     def left(self) -> int:
@@ -151,6 +157,11 @@ class Overview:
     @property
     def is_low(self) -> bool:
         return self.batch is not None and self.left <= conf.LOW_CODES_WARNING
+
+    @property
+    def needs_new_codes(self) -> bool:
+        """Whether generating is what to do first."""
+        return self.batch is None or self.is_out or self.required_at is not None
 
     def page(self, number: Any) -> Page[BatchCard]:
         """A page of the history; the nearest one for a number that is none."""
@@ -186,6 +197,10 @@ WORDS = {
     Event.BATCH_VERIFIED: _("You tested a code, and it works."),
     Event.BATCH_VERIFY_FAIL: _("A code was tested and is not one of your current ones."),
     Event.BATCH_DELETED: _("All codes were deleted."),
+    Event.CODE_REMINDER: _("A reminder about your codes was e-mailed to you."),
+    Event.CODE_EXPIRED: _("Your codes expired."),
+    Event.BATCH_REQUIRED: _("The people who run the site asked you to generate new codes."),
+    Event.BATCH_EMERGENCY: _("The people who run the site had an emergency code sent to you."),
 }
 
 
@@ -215,6 +230,8 @@ def _version(user: AbstractBaseUser) -> Version:
     account = cooldown.account_key(email_of(user)) if email_of(user) else ""
     tries = RecoveryCodeCooldown.objects.filter(key=account, failures__gt=0)
     setup = RecoveryCodeSetup.objects.filter(user=OuterRef("pk"))
+    # A purge that removes an empty batch writes no audit row of its owner.
+    batches = RecoveryCodeBatch.objects.filter(user=OuterRef("pk")).order_by().values("user")
     values = (
         get_user_model()
         ._base_manager.filter(pk=user.pk)
@@ -224,6 +241,8 @@ def _version(user: AbstractBaseUser) -> Version:
             Subquery(tries.values("failures")),
             Subquery(tries.values("updated_at")),
             Subquery(setup.values("verified_at")),
+            Subquery(setup.values("new_batch_required_at")),
+            Subquery(batches.annotate(number=Count("pk")).values("number")),
         )
         .first()
     )
@@ -239,23 +258,42 @@ def _overview(user: AbstractBaseUser, version: Version) -> Overview:
             version.tried_at, Event.LOGIN_FAIL, "", is_refusal=True, tries=version.refused_tries
         )
         activity = sorted([tries, *activity], key=lambda entry: entry.at, reverse=True)
-    return Overview(active, cards, activity, version.passed_test_at is not None)
+    has_passed_test = version.passed_test_at is not None
+    return Overview(active, cards, activity, has_passed_test, _unanswered(version, active))
+
+
+def _unanswered(version: Version, active: BatchCard | None) -> datetime | None:
+    """Since when support waits for new codes: a later batch is the answer, an emergency code none."""
+    if active is not None and active.is_emergency:
+        return active.issued_at
+    required_at = version.required_at
+    is_answered = active is not None and required_at and active.issued_at > required_at
+    return None if is_answered else required_at
+
+
+def card_of(batch: RecoveryCodeBatch) -> BatchCard:
+    """One batch with its codes counted, as it stands now."""
+    return _card(_counted(RecoveryCodeBatch.objects.filter(pk=batch.pk)).get())
 
 
 def _batches(user: AbstractBaseUser) -> Iterable[RecoveryCodeBatch]:
+    mine = RecoveryCodeBatch.objects.filter(user_id=user.pk)
+    return _counted(mine).order_by("-issued_at", "-pk")[: conf.MAX_VISIBLE]
+
+
+def _counted(batches: QuerySet[RecoveryCodeBatch]) -> QuerySet[RecoveryCodeBatch]:
     status = RecoveryCode.Status
-    return (
-        RecoveryCodeBatch.objects.filter(user_id=user.pk)
-        .defer("sealed")
-        .annotate(
-            number_active=Count("codes", filter=Q(codes__status=status.ACTIVE)),
-            number_used=Count("codes", filter=Q(codes__status=status.USED)),
-            number_deactivated=Count("codes", filter=Q(codes__status=status.INVALIDATED)),
-            number_removed=Count("codes", filter=Q(codes__status=status.DELETED)),
-            retired_last=Max("codes__retired_at"),
-        )
-        .order_by("-issued_at", "-pk")[: conf.MAX_VISIBLE]
+    return batches.defer("sealed").annotate(
+        number_active=_number(status.ACTIVE) + F("purged_expired"),
+        number_used=_number(status.USED) + F("purged_used"),
+        number_deactivated=_number(status.INVALIDATED) + F("purged_invalidated"),
+        number_removed=_number(status.DELETED) + F("purged_deleted"),
+        retired_last=Max("codes__retired_at"),
     )
+
+
+def _number(status: str) -> Count:
+    return Count("codes", filter=Q(codes__status=status))
 
 
 def _card(batch: Any) -> BatchCard:
@@ -274,8 +312,9 @@ def _activity(user: AbstractBaseUser) -> list[Activity]:
 
 
 def _network(row: RecoveryCodeAudit) -> str:
-    # This one is known by the address alone, which is not proven to be this user's.
-    return "" if row.event == Event.LOGIN_SUSPENDED else masked_network(row.address or "")
+    # The first is known by the address alone, which is not proven to be this user's.
+    is_foreign = row.event == Event.LOGIN_SUSPENDED or row.is_by_another
+    return "" if is_foreign else masked_network(row.address or "")
 
 
 def _cached(key: str) -> Any:

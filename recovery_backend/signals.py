@@ -1,6 +1,6 @@
 """Sent after the transaction commits. No signal carries a code, a digest or a key.
 
-Every signal passes `user`, the account's owner (or None where nobody could be named).
+All but the last pass `user`, the account's owner (or None where nobody could be named).
 
 codes_generated     batch
 code_used           code (its row), audit
@@ -9,6 +9,7 @@ cooldown_started    wait_seconds
 codes_delivered     batch, how ("download" or "email")
 code_invalidated    batch, number_of_codes
 codes_purged        number_of_codes, number_of_batches
+audit_recorded      audit (the row), level (of `logging`), owasp (its name in OWASP's vocabulary)
 """
 
 from __future__ import annotations
@@ -22,3 +23,4 @@ cooldown_started = Signal()
 codes_delivered = Signal()
 code_invalidated = Signal()
 codes_purged = Signal()
+audit_recorded = Signal()

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recovery_backend.addresses import MAX_LENGTH, canonical_email, is_same_email
+from recovery_backend.addresses import (
+    MAX_LENGTH,
+    canonical_email,
+    is_same_email,
+    masked_email,
+)
 
 OWNER = "mike@example.com"
 LONGEST = "a" * (MAX_LENGTH - len("@example.com")) + "@example.com"
@@ -121,3 +126,18 @@ def test_the_canonical_form_is_canonical(typed):
 @given(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=30))
 def test_ascii_case_never_matters(name):
     assert is_same_email(f"{name.upper()}@example.com", f"{name.lower()}@EXAMPLE.com")
+
+
+@pytest.mark.parametrize(
+    ("whole", "masked"),
+    [
+        (OWNER, "m•••@e•••.com"),
+        ("mike@mail.example.com", "m•••@m•••.com"),
+        ("mike@localhost", "m•••@•••"),
+        ("mike", "m•••"),
+        ("m", "m•••"),
+        ("", ""),
+    ],
+)
+def test_a_masked_address_or_name_tells_where_it_begins_only(whole, masked):
+    assert masked_email(whole) == masked

@@ -22,6 +22,7 @@ from recovery_backend.history import (
     overview_of,
 )
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
+from recovery_backend.purge import purge_codes
 from tests.conftest import WRONG_CODE
 from tests.test_emails import use_mail_backend
 
@@ -204,6 +205,30 @@ class TestFreshness:
         call_command("recovery_keys", "retire", kid, "--force", stdout=StringIO())
         card = look()
         assert (card.status, card.number_deactivated) == ("invalidated", 10)
+
+    @pytest.mark.parametrize("is_empty", [False, True])
+    def test_a_purge(self, user, make_codes, try_code, clock, settings, is_empty):
+        """R-109: whatever became of the codes, the card goes on telling it."""
+        settings.DJANGO_AUTH_RECOVERY_CODES_CACHE_TTL = 3600
+        plain_codes = make_codes(user, number_of_codes=4, days_to_expire=20)
+        clock.shift(86_400)
+        used, invalidated, deleted = plain_codes[:3]
+        RecoveryCode.objects.presented(PresentedCode(invalidated)).retire("invalidated")
+        RecoveryCode.objects.presented(PresentedCode(deleted)).retire("deleted")
+        clock.shift(60)
+        assert try_code(user.email, used) == user
+        clock.shift((19 + 40) * 86_400)
+        before = seen(user)
+        assert purge_codes(30).codes == 4
+        assert RecoveryCode.objects.count() == 0
+        assert checked(user) == before
+        card = before.batch
+        assert (card.number_used, card.number_deactivated, card.number_removed) == (1, 1, 1)
+        assert (card.number_issued, card.number_left, before.left) == (4, 0, 0)
+        assert card.modified_at > card.issued_at
+        if is_empty:
+            assert purge_codes(30, delete_empty_batches=True).batches == 1
+            assert checked(user).cards == []
 
     def test_an_older_entry_that_another_process_puts_back(self, user, other_browser, try_code):
         seen(user)

@@ -10,10 +10,11 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.apps import apps
 from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Lookup
+from django.db.models import Lookup, QuerySet
 from django.test.utils import register_lookup
 from django.utils import timezone
 
@@ -283,6 +284,29 @@ class TestRules:
         assert email_of(user) == ""
 
 
+# What would change a row of the audit, by the method of a queryset: its arguments.
+CHANGING = {
+    "update": lambda row: ([], {"reason": "used"}),
+    "delete": lambda row: ([], {}),
+    "create": lambda row: ([], {"pk": row.pk, "reason": "used"}),
+    "get_or_create": lambda row: ([], {"pk": row.pk, "event": "other"}),
+    "update_or_create": lambda row: ([], {"pk": row.pk, "defaults": {"reason": "used"}}),
+    "bulk_create": lambda row: ([[row], None, False, True, ["reason"], ["id"]], {}),
+    "bulk_update": lambda row: ([[row], ["reason"]], {}),
+}
+READING = {
+    *("aggregate", "alias", "all", "annotate", "complex_filter", "contains", "count", "dates"),
+    *("datetimes", "defer", "difference", "distinct", "earliest", "exclude", "exists", "explain"),
+    *("extra", "filter", "first", "get", "in_bulk", "intersection", "iterator", "last", "latest"),
+    *("none", "only", "order_by", "raw", "reverse", "select_for_update", "select_related"),
+    *("union", "using", "values", "values_list", "prefetch_related"),
+    *("aaggregate", "acontains", "acount", "aearliest", "aexists", "aexplain", "afirst", "aget"),
+    *("ain_bulk", "aiterator", "alast", "alatest"),
+    *("as_manager", "db", "ordered", "query", "resolve_expression"),
+    *("fetch_mode", "totally_ordered"),  # Django 6.1
+}
+
+
 class TestAudit:
     """R-117"""
 
@@ -296,20 +320,45 @@ class TestAudit:
         [
             lambda row: row.save(),
             lambda row: row.delete(),
-            lambda row: RecoveryCodeAudit.objects.update(reason="used"),
-            lambda row: RecoveryCodeAudit.objects.filter(pk=row.pk).delete(),
             lambda row: RecoveryCodeAudit.objects.all().delete(),
-            lambda row: RecoveryCodeAudit.objects.bulk_update([row], ["reason"]),
-            lambda row: RecoveryCodeAudit.objects.update_or_create(
-                pk=row.pk, defaults={"reason": "used"}
-            ),
+            lambda row: RecoveryCodeAudit.objects.filter(pk=row.pk).delete(),
             lambda row: RecoveryCodeAudit(pk=row.pk, event="forged").save(force_update=True),
+            lambda row: RecoveryCodeAudit.objects.bulk_create(
+                [row], update_conflicts=True, update_fields=["reason"], unique_fields=["id"]
+            ),
         ],
     )
     def test_a_row_is_never_changed_or_removed(self, row, change):
         with pytest.raises(TypeError, match="Audit rows are"), transaction.atomic():
             change(row)
         assert RecoveryCodeAudit.objects.get().event == "recovery.batch.generated"
+
+    @pytest.mark.parametrize("name", CHANGING)
+    @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+    def test_no_method_of_a_queryset_changes_it(self, row, name, is_async):
+        row.reason = "used"
+        arguments, keywords = CHANGING[name](row)
+        rows = RecoveryCodeAudit.objects.all()
+        change = async_to_sync(getattr(rows, f"a{name}")) if is_async else getattr(rows, name)
+        with pytest.raises(TypeError, match="Audit rows are"), transaction.atomic():
+            change(*arguments, **keywords)
+        row.refresh_from_db()
+        assert row.reason == ""
+
+    def test_every_method_of_a_queryset_only_reads_or_was_tried(self):
+        """A new one of Django's is looked at first. `raw` runs any SQL, which seals are for."""
+        public = {name for name in dir(QuerySet) if not name.startswith("_")}
+        tried = {*CHANGING, *(f"a{name}" for name in CHANGING)}
+        assert tried <= public
+        assert public - tried - READING == set()
+
+    def test_rows_can_be_added_in_bulk(self, row):
+        added = [audit.entry(Event.LOGIN_FAIL), audit.entry(Event.LOGIN_FAIL)]
+        RecoveryCodeAudit.objects.bulk_create(added, 1)
+        async_to_sync(RecoveryCodeAudit.objects.all().abulk_create)(
+            [audit.entry(Event.LOGIN_FAIL)]
+        )
+        assert RecoveryCodeAudit.objects.count() == 4
 
     def test_it_outlives_its_user(self, row, user):
         user.delete()

@@ -2,7 +2,9 @@
 
 from recovery_backend.audit import RecoveryCodeAudit
 from recovery_backend.cooldown import RecoveryCodeCooldown
+from recovery_backend.models.admin_pages import RecoveryCodeDesk, RecoveryCodeOverview
 from recovery_backend.models.batches import (
+    EMERGENCY_HOURS,
     MAX_DAYS_TO_EXPIRE,
     Issued,
     RecoveryCodeBatch,
@@ -14,28 +16,37 @@ from recovery_backend.models.owners import (
     RecoveryCodeEmailLog,
     RecoveryCodeSetup,
     owners_of_email,
+    users_of_email,
 )
 from recovery_backend.schedules import (
     RecoveryCodeAuditScheduler,
     RecoveryCodeCleanUpScheduler,
     RecoveryCodePurgeHistory,
+    RecoveryCodeReminderScheduler,
 )
+from recovery_backend.seals import RecoveryCodeAuditSeal
 
 __all__ = [
+    "EMERGENCY_HOURS",
     "MAX_DAYS_TO_EXPIRE",
     "Issued",
     "PartialIndex",
     "RecoveryCode",
     "RecoveryCodeAudit",
     "RecoveryCodeAuditScheduler",
+    "RecoveryCodeAuditSeal",
     "RecoveryCodeBatch",
     "RecoveryCodeCleanUpScheduler",
     "RecoveryCodeCooldown",
+    "RecoveryCodeDesk",
     "RecoveryCodeEmailLog",
+    "RecoveryCodeOverview",
     "RecoveryCodePurgeHistory",
     "RecoveryCodeQuerySet",
+    "RecoveryCodeReminderScheduler",
     "RecoveryCodeSetup",
     "lock",
     "owners_of_email",
     "shown_email_state",
+    "users_of_email",
 ]

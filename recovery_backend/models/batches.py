@@ -12,7 +12,8 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import connection, models, transaction
-from django.db.models import Q
+from django.db.models import Count, Exists, F, OuterRef, Q, Subquery, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
@@ -23,15 +24,24 @@ from recovery_backend.audit import Event, RecoveryCodeAudit
 from recovery_backend.clients import NOBODY, Client
 from recovery_backend.conf import conf
 from recovery_backend.exceptions import WouldReplace
-from recovery_backend.models.codes import RecoveryCode
+from recovery_backend.models.codes import PartialIndex, RecoveryCode, RecoveryCodeQuerySet
 from recovery_backend.transactions import in_transaction
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 MAX_DAYS_TO_EXPIRE = 3650
+EMERGENCY_HOURS = 1
 Seal = Callable[[uuid.UUID, Sequence[str]], str]
 
+# Where a batch counts its codes that the purge has removed, by what had become of them.
+COUNTERS = {
+    RecoveryCode.Status.ACTIVE: "purged_expired",
+    RecoveryCode.Status.USED: "purged_used",
+    RecoveryCode.Status.INVALIDATED: "purged_invalidated",
+    RecoveryCode.Status.DELETED: "purged_deleted",
+}
+PURGED = tuple(COUNTERS.values())
 IN_THE_QUEUE = {"email_state__in": ["queued", "sending"]}
 
 
@@ -40,9 +50,35 @@ class RecoveryCodeBatchQuerySet(models.QuerySet["RecoveryCodeBatch"]):
         """The user's active batch."""
         return self.filter(user_id=user.pk, status=RecoveryCodeBatch.Status.ACTIVE).first()
 
+    def current(self) -> RecoveryCodeBatchQuerySet:
+        """Active batches that have not expired."""
+        has_no_end = Q(expires_at__isnull=True) | Q(expires_at__gt=timezone.now())
+        return self.filter(has_no_end, status=RecoveryCodeBatch.Status.ACTIVE)
+
+    def newly_expired(self) -> RecoveryCodeBatchQuerySet:
+        """Batches that expired while they were active, which nobody has recorded yet."""
+        return self.filter(
+            status=RecoveryCodeBatch.Status.ACTIVE, expires_at__lte=timezone.now()
+        ).exclude(expiry_note=RecoveryCodeBatch.ExpiryNote.EXPIRED)
+
     def forget_sealed(self) -> int:
         """Drop the ciphertext of these batches for good; from how many."""
         return self.exclude(sealed="").update(sealed="")
+
+    def sealed_before(self, moment: datetime) -> RecoveryCodeBatchQuerySet:
+        """Batches issued at that moment or before that still hold ciphertext."""
+        return self.filter(issued_at__lte=moment).exclude(sealed="")
+
+    def left_empty(self, without: RecoveryCodeQuerySet | None = None) -> RecoveryCodeBatchQuerySet:
+        """Batches of which the purge has removed every code, or will have `without` these."""
+        purged = sum((F(name) for name in PURGED), start=Value(0))
+        mine = RecoveryCode.objects.filter(batch=OuterRef("pk"))
+        if without is None:
+            return self.filter(~Exists(mine), number_issued=purged)
+        going = _number_of(without.filter(batch=OuterRef("pk")))
+        return self.alias(going=going, here=_number_of(mine)).filter(
+            going=F("here"), number_issued=purged + F("going")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +106,11 @@ class RecoveryCodeBatch(models.Model):
         SENT = "sent", _("sent")
         FAILED = "failed", _("failed")
 
+    class ExpiryNote(models.TextChoices):
+        NONE = "none"
+        REMINDED = "reminded"
+        EXPIRED = "expired"
+
     public_id = models.UUIDField(_("batch id"), default=uuid.uuid4, unique=True, editable=False)
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -91,6 +132,24 @@ class RecoveryCodeBatch(models.Model):
         _("e-mail"), max_length=7, choices=EmailState.choices, default=EmailState.NONE
     )
     email_queued_at = models.DateTimeField(_("e-mail queued"), null=True, blank=True)
+    is_emergency = models.BooleanField(
+        _("emergency code"),
+        default=False,
+        help_text=_("One code, sent to the owner at the request of an administrator."),
+    )
+
+    # Codes that the purge has removed, by what had become of them; the others are counted.
+    purged_used = models.PositiveSmallIntegerField(default=0, editable=False)
+    purged_invalidated = models.PositiveSmallIntegerField(default=0, editable=False)
+    purged_deleted = models.PositiveSmallIntegerField(default=0, editable=False)
+    purged_expired = models.PositiveSmallIntegerField(default=0, editable=False)
+
+    # What the owner was told of; each claimed by a conditional UPDATE.
+    expiry_note = models.CharField(
+        max_length=8, choices=ExpiryNote.choices, default=ExpiryNote.NONE, editable=False
+    )
+    few_left_told_at = models.DateTimeField(null=True, editable=False)
+    asked_at = models.DateTimeField(null=True, editable=False)
 
     # The plaintext on its way to the owner, as ciphertext; see stash.py.
     sealed = models.TextField(default="", editable=False)
@@ -107,7 +166,27 @@ class RecoveryCodeBatch(models.Model):
                 name="recovery_batch_one_active",
             )
         ]
-        indexes = [models.Index(fields=["user", "-issued_at"], name="recovery_batch_user_issued")]
+        indexes = [
+            models.Index(fields=["user", "-issued_at"], name="recovery_batch_user_issued"),
+            models.Index(fields=["issued_at"], name="recovery_batch_issued"),
+            models.Index(fields=["status", "issued_at"], name="recovery_batch_status_issued"),
+            PartialIndex(
+                fields=["status", "expires_at"],
+                condition=Q(status="active", expires_at__isnull=False),
+                name="recovery_batch_expiring",
+            ),
+            # Ciphertext that nobody fetched any more; there are only ever a few.
+            PartialIndex(
+                fields=["issued_at", "id"],
+                condition=~Q(sealed=""),
+                name="recovery_batch_sealed",
+            ),
+        ]
+        permissions = [
+            ("revoke_recoverycodebatch", _("Can revoke a user's codes")),
+            ("require_recoverycodebatch", _("Can require a new batch")),
+            ("send_emergency_code", _("Can send a user an emergency code")),
+        ]
 
     def __str__(self) -> str:
         return str(self.public_id)
@@ -150,23 +229,40 @@ class RecoveryCodeBatch(models.Model):
         """
         days = _bounded("days_to_expire", days_to_expire, MAX_DAYS_TO_EXPIRE)
         count = _bounded("number_of_codes", number_of_codes, 100) or conf.NUMBER_OF_CODES
-        owner = cast("User", user)
+        lifetime = timedelta(days=days) if days else None
         return in_transaction(
-            lambda: cls._issue(owner, days, count, client, actor, may_replace, seal)
+            lambda: cls._issue(user, lifetime, count, client, actor, may_replace, seal)
+        )
+
+    @classmethod
+    @sensitive_variables()
+    def issue_emergency(
+        cls, user: AbstractBaseUser, *, client: Client, actor: AbstractBaseUser
+    ) -> Issued:
+        """One code that lasts for EMERGENCY_HOURS, in place of the codes that the user has.
+
+        It is for getting in once: as long as it is the active one, the user is asked for new codes.
+        """
+        lifetime = timedelta(hours=EMERGENCY_HOURS)
+        return in_transaction(
+            lambda: cls._issue(user, lifetime, 1, client, actor, is_emergency=True)
         )
 
     @classmethod
     @sensitive_variables()
     def _issue(
         cls,
-        user: User,
-        days: int | None,
+        owner: AbstractBaseUser,
+        lifetime: timedelta | None,
         count: int,
         client: Client,
         actor: AbstractBaseUser | None,
-        may_replace: bool,
-        seal: Seal | None,
+        may_replace: bool = True,
+        seal: Seal | None = None,
+        *,
+        is_emergency: bool = False,
     ) -> Issued:
+        user = cast("User", owner)
         lock(user)
         now = timezone.now()
         replaced = cls._retire_active(user, now)
@@ -178,8 +274,9 @@ class RecoveryCodeBatch(models.Model):
             public_id=public_id,
             user=user,
             issued_at=now,
-            expires_at=now + timedelta(days=days) if days else None,
+            expires_at=now + lifetime if lifetime else None,
             number_issued=count,
+            is_emergency=is_emergency,
             sealed=seal(public_id, plain_codes) if seal else "",
         )
         rows = []
@@ -221,6 +318,13 @@ class RecoveryCodeBatch(models.Model):
         """How many codes of this batch can still be used."""
         return RecoveryCode.objects.usable().filter(batch=self).count()
 
+    def codes_expired(self) -> int:
+        """How many codes of this batch nobody had used when it expired, purged ones included."""
+        # In one statement: a purge may be moving them from one of the numbers to the other.
+        unused = Count("codes", filter=Q(codes__status=RecoveryCode.Status.ACTIVE))
+        batches = RecoveryCodeBatch.objects.filter(pk=self.pk).annotate(unused=unused)
+        return sum(batches.values_list("unused", "purged_expired").get())
+
     # Each of these is one conditional UPDATE, and True for exactly one of any number of callers.
 
     def mark_viewed(self) -> bool:
@@ -251,6 +355,20 @@ class RecoveryCodeBatch(models.Model):
     def close_email(self, state: EmailState) -> None:
         """Say how the e-mail ended."""
         self._change(email_state=self.EmailState.SENDING, to={"email_state": state}, status=None)
+
+    def invalidate_codes(self) -> int | None:
+        """Take the batch out of service; how many codes ended, None if nothing was left to end.
+
+        Also codes that stayed behind in a batch which is not active.
+        """
+        now = timezone.now()
+        status = RecoveryCode.Status
+        end = {"status": self.Status.INVALIDATED, "sealed": "", "retired_at": now}
+        has_ended = self._change(to=end)
+        ended = RecoveryCode.objects.filter(batch=self, status=status.ACTIVE).update(
+            status=status.INVALIDATED, retired_at=now
+        )
+        return ended if has_ended or ended else None
 
     def delete_codes(self) -> int | None:
         """Take the whole batch out of the owner's list; how many codes ended, None if not active.
@@ -289,6 +407,11 @@ def shown_email_state(state: str, queued_at: datetime | None) -> str:
     return "failed" if is_over else "queued"
 
 
+def _number_of(codes_of_batch: RecoveryCodeQuerySet) -> Coalesce:
+    counted = codes_of_batch.order_by().values("batch").annotate(number=Count("pk"))
+    return Coalesce(Subquery(counted.values("number")), 0)
+
+
 def lock(user: AbstractBaseUser) -> None:
     """Hold the user's row until the transaction ends: two tabs must not leave two active batches."""
     # SQLite has one writer anyway, and reading first would only make its transaction fail.
@@ -305,7 +428,8 @@ def _generated_entries(
     batch: RecoveryCodeBatch, replaced: int, client: Client, actor: AbstractBaseUser | None
 ) -> list[RecoveryCodeAudit]:
     user = batch.user
-    events = [Event.BATCH_REGENERATED if replaced else Event.BATCH_GENERATED]
+    made = Event.BATCH_REGENERATED if replaced else Event.BATCH_GENERATED
+    events = [Event.BATCH_EMERGENCY if batch.is_emergency else made]
     if replaced:
         events.append(Event.BATCH_SUPERSEDED)
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -9,7 +10,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Statement
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
@@ -47,9 +48,24 @@ class RecoveryCodeQuerySet(models.QuerySet["RecoveryCode"]):
             status=RecoveryCode.Status.ACTIVE,
         )
 
+    def ended_before(self, moment: datetime) -> RecoveryCodeQuerySet:
+        """Codes that were used, invalidated or deleted at that moment or before."""
+        status = RecoveryCode.Status
+        ended = [status.USED, status.INVALIDATED, status.DELETED]
+        return self.filter(status__in=ended, retired_at__lte=moment)
+
+    def expired_before(self, moment: datetime) -> RecoveryCodeQuerySet:
+        """Codes that expired unused at that moment or before."""
+        return self.filter(status=RecoveryCode.Status.ACTIVE, expires_at__lte=moment)
+
     def of_user(self, user: AbstractBaseUser) -> RecoveryCodeQuerySet:
         """All codes of a user, whatever their state."""
         return self.filter(user_id=user.pk)
+
+    def number_usable(self, after: int, last: int) -> dict[int, int]:
+        """How many codes of each batch of a range can be used, by its primary key; none: absent."""
+        usable = self.usable().filter(batch__gt=after, batch__lte=last)
+        return dict(usable.values_list("batch").annotate(Count("pk")).order_by())
 
     def presented(self, code: codes.PresentedCode) -> RecoveryCode | None:
         """The row of a presented code with its owner, whatever its state. One query."""

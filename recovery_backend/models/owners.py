@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models, transaction
+from django.db.models import Q, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class RecoveryCodeSetup(models.Model):
-    """Whether a user has proven, once, that a printed code can be read back."""
+    """Whether a user has proven that a printed code can be read back, and has to get new ones."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL,
@@ -29,6 +31,12 @@ class RecoveryCodeSetup(models.Model):
         related_name="recovery_code_setup",
     )
     verified_at = models.DateTimeField(_("verified"), null=True, blank=True)
+    new_batch_required_at = models.DateTimeField(
+        _("new codes required"),
+        null=True,
+        blank=True,
+        help_text=_("When an administrator last asked this user to generate new codes."),
+    )
 
     class Meta:
         verbose_name = _("set-up state")
@@ -36,6 +44,20 @@ class RecoveryCodeSetup(models.Model):
 
     def __str__(self) -> str:
         return str(self.user_id)
+
+    @classmethod
+    def require_new_batch(cls, user: AbstractBaseUser) -> bool:
+        """Have the user asked for new codes from now on. True for one of any number of callers.
+
+        A batch that is issued later is the answer, so nothing has to be written then.
+        """
+        cls.objects.get_or_create(user_id=user.pk)
+        batches = RecoveryCodeBatch.objects.filter(user_id=user.pk, status="active")
+        is_answered = Q(new_batch_required_at__lt=Subquery(batches.values("issued_at")[:1]))
+        rows = cls.objects.filter(
+            is_answered | Q(new_batch_required_at__isnull=True), user_id=user.pk
+        )
+        return rows.update(new_batch_required_at=timezone.now()) == 1
 
 
 class RecoveryCodeEmailLog(models.Model):
@@ -61,9 +83,24 @@ class RecoveryCodeEmailLog(models.Model):
     class Meta:
         verbose_name = _("e-mail of codes")
         verbose_name_plural = _("e-mails of codes")
+        indexes = [
+            models.Index(fields=["queued_at"], name="recovery_email_queued"),
+            models.Index(fields=["state", "queued_at"], name="recovery_email_state"),
+            models.Index(fields=["batch"], name="recovery_email_batch"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.state} {self.queued_at:%Y-%m-%d %H:%M}"
+
+    @classmethod
+    def queue(cls, batch: RecoveryCodeBatch, recipient: str) -> None:
+        """Say that the codes of a batch are on their way to an address."""
+        cls.objects.create(
+            user_id=batch.user_id,
+            batch=batch.public_id,
+            recipient=recipient,
+            state=cls.State.QUEUED,
+        )
 
     @classmethod
     def close(cls, batch: RecoveryCodeBatch, has_left: bool) -> None:
@@ -75,25 +112,26 @@ class RecoveryCodeEmailLog(models.Model):
 
 
 def owners_of_email(email: str) -> Sequence[User]:
-    """Active users with this address, at most ten. A scan: never on the way of every sign-in.
+    """Active users with this address, of at most ten. A scan: not on the way of every sign-in.
 
     None for a user model whose address no query can find: encrypted, or a property.
     """
+    return [user for user in users_of_email(email) if getattr(user, "is_active", True)]
+
+
+def users_of_email(email: str) -> Sequence[User]:
+    """As `owners_of_email`, with those who are not active."""
     try:
         with transaction.atomic():
-            return _owners_of_email(email)
+            return _users_of_email(email)
     except Exception as error:  # fields raise what they like; a try stays charged all the same
         # Its type only: a database names values in its messages.
         audit.logger.error("owners not looked up: %s", type(error).__name__)
         return []
 
 
-def _owners_of_email(email: str) -> list[User]:
+def _users_of_email(email: str) -> list[User]:
     users = get_user_model()._default_manager.filter(
         **{f"{get_user_model().get_email_field_name()}__iexact": email}
     )
-    return [
-        user
-        for user in users[:10]
-        if getattr(user, "is_active", True) and is_same_email(email, email_of(user))
-    ]
+    return [user for user in users[:10] if is_same_email(email, email_of(user))]

@@ -4,14 +4,10 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
-from django.utils import timezone
 
-from recovery_backend import audit, keys, signals, tasks
+from recovery_backend import audit, flows, keys
 from recovery_backend.audit import Event
-from recovery_backend.emails import Notice
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
-from recovery_backend.transactions import in_transaction
 
 
 class Command(BaseCommand):
@@ -55,7 +51,7 @@ class Command(BaseCommand):
             )
         if not needed_by and kid not in {key.id for key in keys.keyring()}:
             raise CommandError(f"No key {kid} is configured, and no usable code needs it.")
-        ended = sum(_end_codes_of(batch, kid) for batch in _batches_of(kid)) if needed_by else 0
+        ended = sum(flows.end_codes(batch) for batch in _batches_of(kid)) if needed_by else 0
         audit.record(
             audit.entry(Event.KEY_RETIRED, data={"key_id": kid, "number_of_codes": ended})
         )
@@ -74,37 +70,3 @@ def _batches_of(kid: str) -> list[RecoveryCodeBatch]:
     return list(
         RecoveryCodeBatch.objects.filter(pk__in=usable.values("batch")).select_related("user")
     )
-
-
-def _end_codes_of(batch: RecoveryCodeBatch, kid: str) -> int:
-    def work() -> int:
-        now = timezone.now()
-        ended = RecoveryCode.objects.filter(
-            batch=batch, key_id=kid, status=RecoveryCode.Status.ACTIVE
-        ).update(status=RecoveryCode.Status.INVALIDATED, retired_at=now)
-        RecoveryCodeBatch.objects.filter(
-            pk=batch.pk, status=RecoveryCodeBatch.Status.ACTIVE
-        ).update(
-            status=RecoveryCodeBatch.Status.INVALIDATED,
-            sealed="",
-            retired_at=now,
-            modified_at=now,
-        )
-        if ended:
-            entry = audit.entry(
-                Event.CODE_INVALIDATED,
-                user=batch.user,
-                batch=batch.pk,
-                data={"number_of_codes": ended},
-            )
-            audit.record(entry)
-            tasks.notify(Notice.CODES_INVALIDATED, entry)
-            transaction.on_commit(
-                lambda: signals.code_invalidated.send_robust(
-                    RecoveryCode, user=batch.user, batch=batch, number_of_codes=ended
-                ),
-                robust=True,
-            )
-        return ended
-
-    return in_transaction(work)
