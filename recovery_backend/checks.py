@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, Permission, PermissionsMixin
 from django.core.checks import ERROR, CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 from django.db.models import Count
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 
 from recovery_backend import codes, exports, keys, tasks
 from recovery_backend.conf import Conf, conf, table
 from recovery_backend.flows.entry import BACKEND_PATH
-from recovery_backend.models import RecoveryCode
+from recovery_backend.models import (
+    RecoveryCode,
+    RecoveryCodeCleanUpScheduler,
+    RecoveryCodePurgeHistory,
+)
+from recovery_backend.schedules import SCHEDULERS, RunKind, queue
 from recovery_backend.setting_types import PREFIX, key_problem
 
 MIDDLEWARE_PATH = "recovery_backend.middleware.RecoveryCodeMiddleware"
@@ -26,6 +34,8 @@ AUTHENTICATION_MIDDLEWARE = "django.contrib.auth.middleware.AuthenticationMiddle
 # ASVS 6.5.2 allows a fast hash above 112 bits; the format promises more than that.
 LEAST_ENTROPY_BITS = 200
 LEAST_AUDIT_DAYS = 90
+LONGEST_PERIOD = timedelta(days=31)
+SCHEDULE_PERMISSIONS = ("add_schedule", "change_schedule")
 
 
 def _error(number: int, text: str, hint: str) -> Error:
@@ -347,5 +357,86 @@ def check_stored_keys(
     ]
 
 
+def check_schedules(
+    app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """W014, W031 to W034: what keeps schedules from running, or their reports from being read."""
+    if not databases or any(it.level >= ERROR for it in check_settings(app_configs)):
+        return []
+    try:
+        return [
+            *_queue_problem_messages(),
+            *_schedule_permission_messages(),
+            *_cleanup_messages(),
+            *_report_messages(),
+        ]
+    except DatabaseError:  # before the first migrate
+        return []
+
+
+def _queue_problem_messages() -> Iterator[CheckMessage]:
+    for problem in queue.problems():
+        if problem.what == "malformed":
+            hint = "Correct or delete it: until then django-q2 runs no schedule of any app."
+            yield _warning(31, problem.text, hint)
+        else:
+            hint = "See docs/schedules.md, Health."
+            yield _warning(32, problem.text, hint)
+
+
+def _schedule_permission_messages() -> Iterator[CheckMessage]:
+    names = {"content_type__app_label": "django_q", "codename__in": SCHEDULE_PERMISSIONS}
+    if not _is_queue_in_admin():
+        return
+    permissions = Permission.objects.filter(**names)
+    people = get_user_model()._base_manager.filter(is_active=True, is_superuser=False)
+    held = Group.objects.filter(permissions__in=permissions).exists()
+    if not held and issubclass(get_user_model(), PermissionsMixin):
+        held = people.filter(user_permissions__in=permissions).exists()
+    if held:
+        yield _warning(
+            33,
+            "Others than superusers may edit django-q2's schedules, and a schedule runs any "
+            "function with the rights of the worker.",
+            "Take add_schedule and change_schedule of django_q away from groups and users; "
+            "schedules of recovery codes have permissions of their own.",
+        )
+
+
+def _is_queue_in_admin() -> bool:
+    if not (apps.is_installed("django_q") and apps.is_installed("django.contrib.admin")):
+        return False
+    from django.contrib.admin.sites import all_sites
+    from django_q.models import Schedule
+
+    return any(site.is_registered(Schedule) for site in all_sites)
+
+
+def _cleanup_messages() -> Iterator[CheckMessage]:
+    if not conf.AUDIT_ENABLE_AUTO_CLEANUP:
+        return
+    runs = RecoveryCodePurgeHistory.objects.filter(kind=RunKind.CODES)
+    is_run = runs.filter(started_at__gt=timezone.now() - LONGEST_PERIOD).exists()
+    if not is_run and not RecoveryCodeCleanUpScheduler.objects.filter(is_enabled=True).exists():
+        yield _warning(
+            34,
+            "AUDIT_ENABLE_AUTO_CLEANUP has every purge of codes clean the audit too, and nothing "
+            "purges codes.",
+            "Add a code purge schedule in the admin, or run `manage.py purge_recovery_codes` "
+            "by cron.",
+        )
+
+
+def _report_messages() -> Iterator[CheckMessage]:
+    wanted = (model._default_manager.filter(is_enabled=True) for model in SCHEDULERS.values())
+    if not conf.ADMIN_EMAIL and any(rows.filter(sends_report=True).exists() for rows in wanted):
+        yield _warning(
+            14,
+            "Schedules are to report by e-mail, and ADMIN_EMAIL is empty: nobody is told.",
+            "Set DJANGO_AUTH_RECOVERY_CODE_ADMIN_EMAIL, or turn the reports off.",
+        )
+
+
 CHECKS = (check_settings, check_keys, check_codes, check_wiring)
 DEPLOY_CHECKS = (check_posture,)
+DATABASE_CHECKS = (check_stored_keys, check_schedules)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
+from django.utils.translation import override
 from django.views.decorators.debug import sensitive_variables
 
 from recovery_backend.addresses import canonical_email, email_of
@@ -19,7 +20,7 @@ from recovery_backend.audit import Event, RecoveryCodeAudit, logger
 from recovery_backend.clients import masked_network, printable
 from recovery_backend.conf import conf
 from recovery_backend.exceptions import NoAddress
-from recovery_backend.models import RecoveryCode
+from recovery_backend.models import RecoveryCode, RecoveryCodePurgeHistory
 
 if TYPE_CHECKING:
     from recovery_backend.exports import CodeSheet
@@ -41,6 +42,11 @@ class Notice(StrEnum):
     CODES_EMAILED = "codes_emailed"
     CODES_INVALIDATED = "codes_invalidated"
     CODES_DELETED = "codes_deleted"
+    CODES_REQUIRED = "codes_required"
+    CODES_EXPIRING = "codes_expiring"
+    EMERGENCY_LOST = "emergency_lost"
+    FEW_LEFT = "few_left"
+    STILL_THERE = "still_there"
 
 
 def site_name() -> str:
@@ -64,19 +70,19 @@ def address_of(user: AbstractBaseUser) -> str:
     return address if is_plain else ""
 
 
-def send(notice: Notice, row: RecoveryCodeAudit) -> bool:
+def send(notice: Notice, row: RecoveryCodeAudit, **details: Any) -> bool:
     """Send the notice about an audit row to its owner's own address. False without an address.
 
-    Carries no code and no link, so it is worth nothing to whoever else reads it. Raises what the
-    mail backend raises.
+    `details` are said, and not recorded. Carries no code and no link, so it is worth nothing to
+    whoever else reads it. Raises what the mail backend raises.
     """
     user = row.user
     address = address_of(user) if user else ""
     if user is None or not address:
         return False
-    _deliver(notice, _about_event(user, row), address)
+    _deliver(notice, _about_event(user, row) | details, address)
     if conf.EMAIL_SENDER_LOGGING:
-        logger.info("notice %s sent user=%s audit=%s", notice, row.user_id, row.pk)
+        logger.info("notice %s sent user=%s audit=%s", notice, row.user_id, row.pk or "-")
     return True
 
 
@@ -95,13 +101,57 @@ def send_codes(user: AbstractBaseUser, sheet: CodeSheet) -> None:
 
 
 @sensitive_variables()
-def _deliver(name: str, context: dict[str, Any], address: str) -> None:
+def send_emergency_code(user: AbstractBaseUser, sheet: CodeSheet) -> None:
+    """Send the one code that support asked for to the user's own address.
+
+    Raises `NoAddress` without one, and what the mail backend raises.
+    """
+    address = address_of(user)
+    if not address:
+        raise NoAddress
+    needs_password = conf.LOGIN_MODE == "second_factor"
+    _deliver("emergency", {**_about_codes(sheet), "needs_password": needs_password}, address)
+    if conf.EMAIL_SENDER_LOGGING:
+        logger.info("emergency code sent user=%s", user.pk)
+
+
+def send_report(record: RecoveryCodePurgeHistory, next_run: datetime | None) -> bool:
+    """Send the record of a run to the site's administrator. False without ADMIN_EMAIL.
+
+    Counts only (R-112). Raises what the mail backend raises.
+    """
+    if not conf.ADMIN_EMAIL:
+        return False
+    _deliver("report", _about_run(record, next_run), conf.ADMIN_EMAIL, conf.ADMIN_EMAIL_HOST_USER)
+    if conf.EMAIL_SENDER_LOGGING:
+        logger.info("report sent run=%s", record.pk)
+    return True
+
+
+def send_alert(row: RecoveryCodeAudit, **details: Any) -> bool:
+    """Tell the site's administrator of an audit row, and these details of others of its kind.
+
+    Primary keys and a network only. False without ADMIN_EMAIL. Raises what the mail backend raises.
+    """
+    if not conf.ADMIN_EMAIL:
+        return False
+    with override(settings.LANGUAGE_CODE):  # not in the language of whoever was refused
+        context = _about_alert(row) | details
+        _deliver("alert", context, conf.ADMIN_EMAIL, conf.ADMIN_EMAIL_HOST_USER)
+    if conf.EMAIL_SENDER_LOGGING:
+        logger.info("alert %s sent audit=%s", row.event, row.pk)
+    return True
+
+
+@sensitive_variables()
+def _deliver(name: str, context: dict[str, Any], address: str, sender: str = "") -> None:
     """Send the message of that name: a subject, a text and an HTML template."""
     templates = f"recovery_backend/email/{name}"
     subject = render_to_string(f"{templates}_subject.txt", context)
     message = EmailMultiAlternatives(
         subject=" ".join(subject.split()),
         body=render_to_string(f"{templates}.txt", context),
+        from_email=sender or None,
         to=[address],
         headers={"Auto-Submitted": "auto-generated"},
     )
@@ -115,11 +165,36 @@ def _about_event(user: AbstractBaseUser, row: RecoveryCodeAudit) -> dict[str, An
         "account": email_of(user),
         "at": row.at,
         "at_utc": row.at.astimezone(UTC),
-        "network": masked_network(row.address or ""),
+        # Where support sits is no business of the owner.
+        "network": "" if row.is_by_another else masked_network(row.address or ""),
+        "is_by_support": row.is_by_another,
         "codes_left": RecoveryCode.objects.usable().of_user(user).count(),
         "low": conf.LOW_CODES_WARNING,
         "is_all": row.event == Event.BATCH_DELETED,
         **row.data,
+    }
+
+
+def _about_run(record: RecoveryCodePurgeHistory, next_run: datetime | None) -> dict[str, Any]:
+    return {
+        "site_name": _one_line(site_name()),
+        "greeted": _one_line(conf.ADMIN_USERNAME),
+        "policy": _one_line(record.policy_name),
+        "run": record,
+        "next_run": next_run,
+    }
+
+
+def _about_alert(row: RecoveryCodeAudit) -> dict[str, Any]:
+    return {
+        "site_name": _one_line(site_name()),
+        "event": row.get_event_display(),
+        "event_name": row.event,
+        "at_utc": row.at.astimezone(UTC),
+        "user": row.user_id,
+        "actor": row.actor_id,
+        "network": masked_network(row.address or ""),
+        "row": row.pk,
     }
 
 

@@ -5,16 +5,25 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, Permission
 from django.core.checks import ERROR
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import DatabaseError
+from django.db.models import QuerySet
 from django.utils import timezone
+from django_q.models import Schedule
 
 from recovery_backend import checks, codes
 from recovery_backend.keys import generate_key, write_key
-from recovery_backend.models import RecoveryCode, RecoveryCodeQuerySet
+from recovery_backend.models import (
+    RecoveryCode,
+    RecoveryCodeCleanUpScheduler,
+    RecoveryCodePurgeHistory,
+    RecoveryCodeQuerySet,
+)
 
 pytestmark = pytest.mark.django_db  # some checks of Django ask the database what it can do
 
@@ -389,3 +398,105 @@ def test_mail_that_people_wait_for_is_told(settings):
 def test_an_odd_queue_setting_crashes_no_check(settings, cluster):
     settings.Q_CLUSTER = cluster
     assert "W025" not in ids(checks.check_posture(None))
+
+
+# Schedules, with `check --database`
+
+
+def schedule_ids(databases=("default",)):
+    return ids(checks.check_schedules(None, databases))
+
+
+@pytest.fixture
+def schedule(settings):
+    settings.DJANGO_AUTH_RECOVERY_CODE_ADMIN_EMAIL = "admin@example.com"
+    soon = timezone.now() + timedelta(hours=1)
+    return RecoveryCodeCleanUpScheduler.objects.create(name="nightly", run_at=soon)
+
+
+def test_healthy_schedules_are_silent(schedule):
+    assert schedule_ids() == []
+    call_command("check", databases=["default"], fail_level="WARNING", deploy=False)
+
+
+def test_schedules_are_looked_at_with_a_database_only(schedule):
+    Schedule.objects.update(args="(")
+    assert schedule_ids(None) == []
+
+
+def test_a_schedule_that_stops_all_others_is_named():
+    """W031: of any app."""
+    broken = Schedule.objects.create(name="report", func="math.sqrt", args="(1, oops)")
+    (message,) = checks.check_schedules(None, ["default"])
+    assert message.id == "recovery_backend.W031"
+    assert f"{broken.pk} (report)" in message.msg
+
+
+def test_a_schedule_that_does_not_run_is_named(schedule):
+    """W032"""
+    Schedule.objects.all().delete()
+    (message,) = checks.check_schedules(None, ["default"])
+    assert message.id == "recovery_backend.W032" and "nightly" in message.msg
+
+
+@pytest.mark.parametrize("codename", ["add_schedule", "change_schedule"])
+@pytest.mark.parametrize("holder", ["group", "user"])
+def test_others_than_superusers_who_may_edit_the_queues_schedules(make_user, codename, holder):
+    """R-113: whoever edits one runs any function. To look at them is harmless."""
+    ours = {"content_type__app_label": "django_q"}
+    user, group = make_user(), Group.objects.create(name="staff")
+    permissions = user.user_permissions if holder == "user" else group.permissions
+    permissions.add(Permission.objects.get(codename="view_schedule", **ours))
+    assert schedule_ids() == []
+    permissions.add(Permission.objects.get(codename=codename, **ours))
+    assert schedule_ids() == ["W033"]
+    user.is_superuser = True
+    user.save()
+    assert schedule_ids() == (["W033"] if holder == "group" else [])
+
+
+def test_schedules_that_no_admin_shows_are_edited_by_nobody(make_user):
+    """R-113"""
+    make_user().user_permissions.add(Permission.objects.get(codename="change_schedule"))
+    registered = admin.site._registry.pop(Schedule)
+    try:
+        assert schedule_ids() == []
+    finally:
+        admin.site._registry[Schedule] = registered
+
+
+def test_an_audit_that_nothing_cleans(settings):
+    """W034"""
+    settings.DJANGO_AUTH_RECOVERY_CODE_AUDIT_ENABLE_AUTO_CLEANUP = True
+    assert schedule_ids() == ["W034"]
+    RecoveryCodePurgeHistory.objects.create(trigger="command")
+    assert schedule_ids() == []
+
+
+def test_a_schedule_cleans_the_audit_too(schedule, settings):
+    settings.DJANGO_AUTH_RECOVERY_CODE_AUDIT_ENABLE_AUTO_CLEANUP = True
+    assert schedule_ids() == []
+    type(schedule).objects.update(is_enabled=False)
+    assert schedule_ids() == ["W034"]
+
+
+def test_reports_to_nobody(schedule, settings):
+    """W014"""
+    settings.DJANGO_AUTH_RECOVERY_CODE_ADMIN_EMAIL = ""
+    assert schedule_ids() == ["W014"]
+    type(schedule).objects.update(sends_report=False)
+    assert schedule_ids() == []
+
+
+def test_broken_settings_are_said_elsewhere(schedule, settings):
+    settings.DJANGO_AUTH_RECOVERY_CODE_ADMIN_EMAIL = 5
+    assert schedule_ids() == []
+    assert "E001" in ids(everything())
+
+
+def test_before_the_first_migrate_schedules_are_silent(monkeypatch):
+    def no_table(self, *args):
+        raise DatabaseError("no such table")
+
+    monkeypatch.setattr(QuerySet, "iterator", no_table)
+    assert schedule_ids() == []

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import django
 import pytest
+from django.contrib import admin
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.timezone import override
@@ -204,6 +205,9 @@ class TestNotice:
                 "Recovery codes of yours no longer",
             ),
             (Notice.CODES_DELETED, {"number_of_codes": 3}, "Recovery codes of yours were deleted"),
+            (Notice.CODES_EXPIRING, {"days": 13}, "Your recovery codes expire soon"),
+            (Notice.FEW_LEFT, {}, "You have few recovery codes left"),
+            (Notice.STILL_THERE, {}, "Do you still have your recovery codes?"),
         ],
     )
     def test_every_notice_can_be_sent(self, user, codes, notice_row, notice, data, subject):
@@ -314,7 +318,7 @@ class TestNotice:
     @pytest.mark.parametrize("name", HOSTILE_NAMES)
     def test_no_name_can_forge_a_line_or_an_element(self, notice_row, monkeypatch, notice, name):
         """R-82, R-99: a name from the sites framework may be any text."""
-        row = notice_row(number_of_codes=2, failures=2, format="txt", is_replacement=True)
+        row = notice_row(number_of_codes=2, failures=2, days=2, format="txt", is_replacement=True)
         emails.send(notice, row)
         monkeypatch.setattr(emails, "site_name", lambda: name)
         emails.send(notice, row)
@@ -339,6 +343,8 @@ class TestNotice:
             assert emails.site_name() == "Example of settings"
         finally:
             sites.SITE_CACHE.clear()
+            if admin.site.is_registered(sites.Site):  # by autodiscover, for all later tests
+                admin.site.unregister(sites.Site)
 
 
 class TestRecipient:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import uuid
 
 import pytest
@@ -9,6 +11,7 @@ from django.contrib.auth import authenticate, get_user_model
 from django.core import mail
 from django.core.management import call_command
 
+from recovery_backend import statistics
 from recovery_backend.models import RecoveryCode, RecoveryCodeAudit, RecoveryCodeBatch
 from tests.conftest import DASHBOARD, LOGIN, WRONG_CODE
 
@@ -87,3 +90,10 @@ def test_the_audit_outlives_the_member(member, codes):
     member.delete()
     assert not RecoveryCodeBatch.objects.exists()
     assert RecoveryCodeAudit.objects.get().user is None
+
+
+def test_members_are_counted_and_exported(member, codes, tmp_path):
+    assert statistics.adoption() == statistics.Adoption(1, 1, 0, 0, 0)
+    target = tmp_path / "events.json"
+    call_command("recovery_audit", export=str(target), verbosity=0, stdout=io.StringIO())
+    assert {event["user_id"] for event in json.loads(target.read_text())} == {str(member.pk)}
