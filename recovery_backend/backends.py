@@ -182,11 +182,21 @@ def _reject(attempt: Attempt, row: RecoveryCode | None, reason: Reason) -> None:
         user=owner,
         batch=row.batch_id if row else None,
         code=row.pk if row else None,
+        data=_flood(attempt),
     )
-    audit.record(entry, *alerts(attempt))
+    # By the count alone, so that a refusal costs the same whatever its reason.
+    if cooldown.is_recorded(attempt.charge.failures):
+        audit.record(entry, *alerts(attempt))
+    else:
+        audit.log_only(entry)
     tasks.send_on_commit(signals.code_rejected, user=owner, reason=str(reason), audit=entry)
     if wait := attempt.charge.wait_seconds:
         tasks.send_on_commit(signals.cooldown_started, user=owner, wait_seconds=wait)
+
+
+def _flood(attempt: Attempt) -> dict[str, int]:
+    failures = attempt.charge.failures
+    return {"failures": failures} if failures > cooldown.MAX_RECORDED else {}
 
 
 def _refusal_event(row: RecoveryCode | None, reason: Reason) -> Event:

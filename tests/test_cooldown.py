@@ -7,11 +7,13 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import Permission
 from django.core import mail
 from django.core.cache import cache
 from django.db import OperationalError
+from django.db.models.signals import post_delete, post_init
 from django.test import override_settings
 from django.utils import timezone
 from hypothesis import given
@@ -55,6 +57,99 @@ def fail(try_code):
             assert try_code(email, WRONG_CODE, address) is None
 
     return fail
+
+
+@pytest.fixture
+def many_networks(user):
+    """Failures of one account from that many networks, as a distributed attack leaves them."""
+
+    def many_networks(number, *, is_waiting=False):
+        account = cooldown.account_key(user.email)
+        until = timezone.now() + timedelta(minutes=1) if is_waiting else None
+        pairs = [
+            cooldown.pair_key(account, f"{network}/32")
+            for network in itertools.islice(networks(), number)
+        ]
+        rows = [
+            RecoveryCodeCooldown(key=key, account=account, failures=1, blocked_until=until)
+            for key in pairs
+        ]
+        rows.append(RecoveryCodeCooldown(key=account, account=account, failures=number))
+        RecoveryCodeCooldown.objects.bulk_create(rows, batch_size=500)
+        for key in pairs if is_waiting else ():
+            cooldown._remember_wait(key, 60)
+
+    return many_networks
+
+
+@pytest.fixture
+def loaded():
+    """The counters that were made into objects; with a project that listens to deletions."""
+    made = []
+
+    def note(instance, **kwargs):
+        made.append(instance)
+
+    post_init.connect(note, RecoveryCodeCooldown)
+    post_delete.connect(note, RecoveryCodeCooldown)
+    yield made
+    post_init.disconnect(note, RecoveryCodeCooldown)
+    post_delete.disconnect(note, RecoveryCodeCooldown)
+
+
+@pytest.fixture
+def forgotten(monkeypatch):
+    """The keys that were dropped from the cache, call by call."""
+    calls = []
+    delete_many = cache.delete_many
+
+    def note(keys, **kwargs):
+        calls.append(list(keys))
+        return delete_many(keys, **kwargs)
+
+    monkeypatch.setattr(cooldown.cache, "delete_many", note)
+    return calls
+
+
+class TestStanding:
+    @pytest.mark.parametrize("is_waiting", [False, True])
+    def test_it_takes_one_statement_however_many_networks(
+        self, user, many_networks, statements, loaded, is_waiting, clock
+    ):
+        many_networks(3000, is_waiting=is_waiting)
+        loaded.clear()
+        with statements() as queries:
+            standing = cooldown.standing_of(user)
+        assert (len(queries), loaded) == (1, [])
+        waiting, seconds = (3000, 60) if is_waiting else (0, 0)
+        assert standing == cooldown.Standing(
+            failures=3000,
+            networks=3000,
+            networks_waiting=waiting,
+            wait_seconds=seconds,
+            is_closed=False,
+        )
+
+    def test_the_longest_wait_that_is_running_is_named(self, user, fail, clock):
+        fail(user.email, 5)
+        clock.shift(30)
+        fail(user.email, 5, OWNER_NETWORK)
+        assert cooldown.standing_of(user).networks_waiting == 2
+        assert cooldown.standing_of(user).wait_seconds == 60
+        clock.shift(30)
+        assert cooldown.standing_of(user).networks_waiting == 1
+        assert cooldown.standing_of(user).wait_seconds == 30
+        clock.shift(30)
+        assert cooldown.standing_of(user).networks_waiting == 0
+        assert cooldown.standing_of(user).wait_seconds == 0
+
+    def test_a_network_that_succeeded_is_none_of_those_that_failed(
+        self, user, codes, fail, try_code
+    ):
+        fail(user.email, 2)
+        fail(user.email, 2, OWNER_NETWORK)
+        try_code(user.email, codes[0], OWNER_NETWORK)
+        assert cooldown.standing_of(user).networks == 1
 
 
 class TestArithmetic:
@@ -335,13 +430,15 @@ class TestOtherNetworks:
             for address in [*regulars, next(attackers), next(attackers), next(attackers)]:
                 fail(user.email, 1, address)
             clock.shift(3600)
-        assert events().count(("login.fail", "unknown")) > 1000
+        counted = RecoveryCodeCooldown.objects.get(key=cooldown.account_key(user.email))
+        assert counted.failures > 1000
+        assert events().count(("login.fail", "unknown")) < 120
         assert try_code(user.email, codes[0], OWNER_NETWORK) == user
 
     def test_the_owner_is_told_at_10_and_100_failures(
         self, user, fail, events, clock, settings, django_capture_on_commit_callbacks
     ):
-        """R-122"""
+        """R-40, R-122"""
         settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = False
         for count, address in enumerate(itertools.islice(networks(), 120), 1):
             with django_capture_on_commit_callbacks(execute=True):
@@ -459,6 +556,7 @@ class TestHardCap:
     def test_the_owner_is_told_once(
         self, user, close, settings, django_capture_on_commit_callbacks
     ):
+        """R-40"""
         settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = False
         with django_capture_on_commit_callbacks(execute=True):
             close(self.CAP + 5)
@@ -552,9 +650,8 @@ class TestHardCap:
         page = admin_client.get(CHANGELIST, {"q": spelling})
         keys = re.findall(r'name="_selected_action" value="([0-9a-f]{64})"', page.text)
         assert len(keys) == self.CAP + 1
-        response = admin_client.post(
-            CHANGELIST, {"action": "clear", "_selected_action": keys[:1]}, follow=True
-        )
+        chosen = {"action": "clear", "_selected_action": keys[:1], "post": "yes"}
+        response = admin_client.post(CHANGELIST, chosen, follow=True)
         assert "1 account may try again." in response.text
         assert not RecoveryCodeCooldown.objects.exists()
         assert try_code(user.email, codes[0], OWNER_NETWORK) == user
@@ -562,7 +659,8 @@ class TestHardCap:
     def test_what_the_admin_did_is_recorded(self, user, close, admin_client, admin_user, events):
         close()
         key = cooldown.account_key(user.email)
-        admin_client.post(CHANGELIST, {"action": "clear", "_selected_action": [key]})
+        chosen = {"action": "clear", "_selected_action": [key], "post": "yes"}
+        admin_client.post(CHANGELIST, chosen)
         assert events(actor=admin_user) == [("cooldown.cleared", "")]
 
 
@@ -574,9 +672,56 @@ class TestAdmin:
     ):
         fail(user.email, 5)
         key = cooldown.account_key(user.email)
-        admin_client.post(CHANGELIST, {"action": "clear", "_selected_action": [key]})
+        chosen = {"action": "clear", "_selected_action": [key], "post": "yes"}
+        admin_client.post(CHANGELIST, chosen)
         assert cooldown.wait_seconds(user.email, f"{ATTACKER}/32") == 0
         assert try_code(user.email, codes[0]) == user
+
+    def test_clearing_is_asked_about_first_and_names_nobody(self, user, fail, admin_client):
+        fail(user.email, 5)
+        chosen = {"action": "clear", "_selected_action": cooldown.account_key(user.email)}
+        page = admin_client.post(CHANGELIST, chosen)
+        assert "All waits of these accounts end" in page.text
+        assert user.email not in page.text and user.username not in page.text
+        assert cooldown.wait_seconds(user.email, f"{ATTACKER}/32") > 0
+        hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="(\w+)">', page.text))
+        answer = admin_client.post(CHANGELIST, hidden, follow=True)
+        assert "1 account may try again." in answer.text
+        assert not RecoveryCodeCooldown.objects.exists()
+
+    def test_clearing_is_a_line_in_the_history_and_one_event_of_each_account(
+        self, make_user, fail, admin_client, admin_user, events
+    ):
+        for owner in (make_user(), make_user()):
+            fail(owner.email, 2)
+        keys = list(RecoveryCodeCooldown.objects.values_list("key", flat=True))
+        chosen = {"action": "clear", "_selected_action": keys, "post": "yes"}
+        admin_client.post(CHANGELIST, chosen)
+        lines = LogEntry.objects.filter(user=admin_user)
+        assert [line.change_message for line in lines] == ["Clear the wait"] * 2
+        assert events(actor=admin_user) == [("cooldown.cleared", "")] * 2
+
+    @pytest.mark.parametrize("answer", [{}, {"post": "yes"}])
+    def test_an_old_sign_in_clears_nothing(
+        self, user, fail, admin_client, settings, clock, answer
+    ):
+        """R-43"""
+        settings.DJANGO_AUTH_RECOVERY_CODES_REAUTH_MAX_AGE = 60
+        fail(user.email, 5)
+        clock.shift(61)
+        chosen = {"action": "clear", "_selected_action": cooldown.account_key(user.email)}
+        page = admin_client.post(CHANGELIST, {**chosen, **answer}, follow=True)
+        assert "sign out and in again" in page.text
+        assert RecoveryCodeCooldown.objects.filter(failures=5).count() == 2
+
+    def test_all_rows_of_a_flood_are_not_cleared_at_a_click(self, db, admin_client):
+        keys = [cooldown.account_key(f"user{number}@example.com") for number in range(201)]
+        rows = [RecoveryCodeCooldown(key=key, account=key, failures=3) for key in keys]
+        RecoveryCodeCooldown.objects.bulk_create(rows)
+        chosen = {"action": "clear", "_selected_action": keys[0], "select_across": "1"}
+        page = admin_client.post(CHANGELIST, {**chosen, "post": "yes"}, follow=True)
+        assert "of at most 200 users. Nothing was changed." in page.text
+        assert RecoveryCodeCooldown.objects.count() == 201
 
     def test_the_list_names_nobody(self, user, fail, admin_client):
         fail(user.email)
@@ -596,7 +741,8 @@ class TestAdmin:
         client.force_login(staff)
         assert "Clear: let the account" not in client.get(CHANGELIST).text
         key = cooldown.account_key(user.email)
-        client.post(CHANGELIST, {"action": "clear", "_selected_action": [key]})
+        chosen = {"action": "clear", "_selected_action": [key], "post": "yes"}
+        client.post(CHANGELIST, chosen)
         assert RecoveryCodeCooldown.objects.filter(key=key, failures=5).exists()
 
     @pytest.mark.parametrize("path", ["add/", "{key}/delete/"])
@@ -646,6 +792,36 @@ class TestKeys:
         account = cooldown.account_key(user.email)
         assert cooldown.clear(account) == 3
         assert cooldown.clear(account) == 0
+
+    def test_clearing_takes_two_statements_however_many_networks(
+        self, user, many_networks, statements, loaded, forgotten
+    ):
+        many_networks(3000)
+        loaded.clear()
+        with statements() as queries:
+            assert cooldown.clear(cooldown.account_key(user.email)) == 3001
+        assert len(queries) == 2
+        assert (loaded, forgotten) == ([], [])
+        assert not RecoveryCodeCooldown.objects.exists()
+
+    def test_clearing_forgets_the_waits_that_are_still_running(
+        self, user, many_networks, forgotten, monkeypatch
+    ):
+        monkeypatch.setattr(cooldown, "FORGOTTEN_AT_ONCE", 50)
+        many_networks(120, is_waiting=True)
+        cooldown.is_known_refusal(user.email, "10.0.0.1/32", 60)
+        assert len(cache_keys()) == 121
+        assert cooldown.clear(cooldown.account_key(user.email)) == 121
+        assert cache_keys() == []
+        assert [len(keys) for keys in forgotten] == [100, 100, 40]
+
+    def test_clearing_leaves_other_accounts_alone(self, user, make_user, fail):
+        other = make_user()
+        fail(user.email, 5)
+        fail(other.email, 5)
+        cooldown.clear(cooldown.account_key(user.email))
+        assert cooldown.wait_seconds(other.email, f"{ATTACKER}/32") > 0
+        assert cooldown.standing_of(other).failures == 5
 
     def test_clearing_works_without_the_cache(self, user, codes, fail, try_code, settings, clock):
         settings.DJANGO_AUTH_RECOVERY_CODES_AUTH_RATE_LIMITER_USE_CACHE = False
