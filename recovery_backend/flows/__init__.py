@@ -33,12 +33,23 @@ from recovery_backend.flows.guards import (
     count_action,
     require_recent_sign_in,
 )
+from recovery_backend.flows.support import (
+    can_help,
+    clear_waits,
+    emergency_refusal,
+    end_codes,
+    require_new_batch,
+    revoke_codes,
+    send_emergency_code,
+)
 
 __all__ = [
     "Plaintext",
     "active_batch",
+    "can_help",
     "check_credentials",
     "clear_cooldown",
+    "clear_waits",
     "count_action",
     "delete_all",
     "delete_code",
@@ -46,6 +57,8 @@ __all__ = [
     "drop_stale_plaintext",
     "email_codes",
     "email_state",
+    "emergency_refusal",
+    "end_codes",
     "forget_on_sign_out",
     "forget_plaintext",
     "generate",
@@ -53,7 +66,10 @@ __all__ = [
     "note_sign_in",
     "plaintext_of",
     "reopen_on_sign_in",
+    "require_new_batch",
     "require_recent_sign_in",
+    "revoke_codes",
+    "send_emergency_code",
     "sign_in",
     "verify",
     "wait_seconds",

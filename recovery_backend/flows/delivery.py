@@ -123,12 +123,7 @@ def email_codes(request: HttpRequest, batch: RecoveryCodeBatch) -> None:
             raise AlreadyDelivered("email")
         audit.record(entry_for(request, Event.BATCH_EMAIL_QUEUED, batch=batch.pk))
         if conf.STORE_EMAIL_LOG:
-            RecoveryCodeEmailLog.objects.create(
-                user=user,
-                batch=batch.public_id,
-                recipient=address,
-                state=RecoveryCodeEmailLog.State.QUEUED,
-            )
+            RecoveryCodeEmailLog.queue(batch, address)
         tasks.email_codes(batch.pk, sealed)
 
     in_transaction(work)

@@ -137,21 +137,22 @@ def note_sign_in(sender: object, *, request: HttpRequest | None = None, **kwargs
 def clear_cooldown(
     account: str,
     *,
+    user: AbstractBaseUser | None = None,
     actor: AbstractBaseUser | None = None,
     request: HttpRequest | None = None,
 ) -> int:
     """Let an account (by `cooldown.account_key`) try again, also one that HARD_CAP had closed.
 
-    Returns how many counters were dropped.
+    Returns how many counters were dropped. `user` is the owner, where one is known.
     """
 
     def work() -> int:
         dropped = cooldown.clear(account)
         data = {"cooldown": account, "dropped": dropped}
-        entry = audit.entry(
-            Event.COOLDOWN_CLEARED, client=client_of(request), actor=actor, data=data
+        client = client_of(request)
+        audit.record(
+            audit.entry(Event.COOLDOWN_CLEARED, client=client, user=user, actor=actor, data=data)
         )
-        audit.record(entry)
         return dropped
 
     return in_transaction(work)

@@ -99,13 +99,14 @@ def entry_for(request: HttpRequest, event: Event, **fields: Any) -> RecoveryCode
 
 def _record_hourly(request: HttpRequest, event: Event, reason: Reason) -> None:
     """Record what a page can ask for again and again: once an hour for each user (R-122)."""
-    if _is_due(request, event):
+    if is_due(event, request.user.pk):
         _record(request, event, reason)
 
 
-def _is_due(request: HttpRequest, event: Event) -> bool:
+def is_due(event: Event, subject: object) -> bool:
+    """Whether a refusal that can be asked for again and again is recorded: once an hour."""
     try:
-        return cooldown.is_event_due(str(event), request.user.pk)
+        return cooldown.is_event_due(str(event), subject)
     except Exception as error:  # one row too many is better than an event that nobody sees
         logger.error("events not counted: %s", type(error).__name__)
         return True

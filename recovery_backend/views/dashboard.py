@@ -85,7 +85,7 @@ class DashboardView(RecoveryPage, LoginRequiredMixin, TemplateView):
                 "account": email_of(user) or user.get_username(),
                 "has_address": bool(canonical_email(email_of(user))),
                 "overview": overview,
-                "can_verify": bool(overview.left) and not overview.has_passed_test,
+                "can_verify": not (overview.needs_new_codes or overview.has_passed_test),
                 "replaces": overview.batch is not None,
                 "days_to_expire_max": MAX_DAYS_TO_EXPIRE,
                 "history": overview.page(self.request.GET.get("page")),
@@ -116,7 +116,10 @@ def may_show(request: HttpRequest) -> bool:
 def _delivery(
     batch: BatchCard | None, plaintext: Plaintext | None, address: str
 ) -> Delivery | None:
-    if batch is None or (plaintext is None and batch.shown_email_state == "none"):
+    # Not the reader of this page asked for the e-mail of an emergency code.
+    if batch is None or batch.is_emergency:
+        return None
+    if plaintext is None and batch.shown_email_state == "none":
         return None
     is_there = plaintext is not None
     return Delivery(

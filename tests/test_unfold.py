@@ -1,0 +1,34 @@
+"""The same admin under django-unfold."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import is_missing
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = "tests.users.unfold_settings"
+THE_SAME = "dressed or answer or look or superuser or refused or Measures or Schedules"
+
+
+def test_the_admin_shows_and_hides_the_same_under_unfold():
+    """R-105, R-107, R-108: see tests/users/unfold_journeys.py and tests/test_admin.py."""
+    if importlib.util.find_spec("unfold") is None:
+        is_missing("django-unfold")
+    done = subprocess.run(
+        [
+            sys.executable,
+            *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--ds", SETTINGS),
+            *("tests/users/unfold_journeys.py", "tests/test_admin.py", "-k", THE_SAME),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout and "skipped" not in done.stdout
