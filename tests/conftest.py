@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 from contextlib import contextmanager
@@ -15,20 +16,20 @@ from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from django_q.models import OrmQ
 from hypothesis import settings as hypothesis_settings
 
+from recovery_backend import tasks
 from recovery_backend.codes import PresentedCode
 from recovery_backend.models import RecoveryCodeAudit, RecoveryCodeBatch
+from tests.pages import DASHBOARD, JSON, LOGIN, PASSWORD, WRONG_CODE
+from tests.processes import MAKE_USERS, MailServer, Site, copied
+
+__all__ = ["DASHBOARD", "JSON", "LOGIN", "PASSWORD", "WRONG_CODE", "Browser", "is_missing"]
 
 # A busy machine is no failure.
 hypothesis_settings.register_profile("suite", deadline=None)
 hypothesis_settings.load_profile("suite")
-
-LOGIN = "/auth/recovery-codes/login/"
-DASHBOARD = "/auth/recovery-codes/dashboard/"
-PASSWORD = "correct horse"
-WRONG_CODE = "-".join(["AAAAAA"] * 6)
-JSON = {"Accept": "application/json"}
 
 
 def is_missing(what):
@@ -184,3 +185,63 @@ def statements(db):
         ]
 
     return captured
+
+
+@pytest.fixture
+def generated(browser):
+    """The owner's browser, with new codes that were shown; they are in `generated.codes`."""
+    browser.codes = browser.generate()
+    return browser
+
+
+@pytest.fixture
+def committed(django_capture_on_commit_callbacks):
+    """Let everything happen that follows the commit of what the block does."""
+    return lambda: django_capture_on_commit_callbacks(execute=True)
+
+
+@pytest.fixture
+def at_once(settings):
+    settings.DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = False
+
+
+@pytest.fixture
+def run_queue(committed):
+    """Do what the worker does with each queued task; how each ended, by its function."""
+
+    def run():
+        results = []
+        for row in OrmQ.objects.order_by("pk"):
+            name = row.task["func"].removeprefix("recovery_backend.tasks.")
+            with committed():
+                results.append((name, getattr(tasks, name)(*row.task["args"])))
+            row.delete()
+        return results
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def mail_server():
+    for name in ("aiosmtpd", "gunicorn", "uvicorn"):
+        if importlib.util.find_spec(name) is None:
+            is_missing(name)
+    with MailServer().running() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def prepared_site(mail_server, tmp_path_factory):
+    """A folder with the tables and users, from which a site can be copied."""
+    folder = tmp_path_factory.mktemp("prepared")
+    site = Site(folder, mail_server)
+    site.manage("migrate", "--verbosity", "0")
+    site.manage("shell", "-c", MAKE_USERS.format(password=PASSWORD))
+    return folder
+
+
+@pytest.fixture
+def new_site(mail_server, prepared_site, tmp_path):
+    """A site of this test alone; none of its processes runs yet."""
+    with copied(prepared_site, tmp_path / "var", mail_server) as site:
+        yield site

@@ -81,13 +81,34 @@ def test_every_requirement_that_is_named_is_explained():
     assert named <= first_cells("SECURITY.md")
 
 
+def places_of_requirements():
+    """Each requirement with the name of each test module, or folder, that its row points to."""
+    rows = re.findall(r"^\| (R-\d+) \|.*\| ([^|]+) \|$", text("SECURITY.md"), re.MULTILINE)
+    return [(number, name) for number, names in rows for name in names.split(", ")]
+
+
+def sources_of(name):
+    path = ROOT / "tests" / name
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+
+
 def test_tests_that_requirements_point_to_exist():
-    cells = re.findall(r"^\| R-\d+ \|.*\| ([^|]+) \|$", text("SECURITY.md"), re.MULTILINE)
-    names = {name for cell in cells for name in cell.split(", ")}
-    assert names
-    for name in names:
-        path = ROOT / "tests" / name
-        assert path.is_dir() or path.with_suffix(".py").exists(), name
+    places = places_of_requirements()
+    assert places
+    assert [name for _, name in places if not all(map(Path.exists, sources_of(name)))] == []
+
+
+def test_tests_that_requirements_point_to_name_them():
+    """In a docstring or a comment, so that who reads the row finds the test."""
+    named = {
+        name: {
+            number
+            for source in sources_of(name)
+            for number in re.findall(r"\bR-\d+\b", source.read_text(encoding="utf-8"))
+        }
+        for _, name in places_of_requirements()
+    }
+    assert [place for place in places_of_requirements() if place[0] not in named[place[1]]] == []
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,7 @@ class TestPlaintext:
         assert costs[0] == costs[1]
 
     def test_a_fault_while_dropping_costs_nobody_the_page(self, holder, clock, settings, caplog):
+        """R-121: a drop that cannot be recorded is an error in the log, and no drop."""
         clock.shift(900)
         with caplog.at_level("ERROR", "recovery_backend"), broken_audit():
             assert holder.get(self.ADMIN).status_code == 200
