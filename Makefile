@@ -25,7 +25,7 @@ matrix: .venv/installed-check  ## the suite on every Python and Django of this m
 	$(BIN)/nox
 
 bench: .venv/installed-test  ## the figures of docs/performance.md, on PostgreSQL
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks; first=$$?; $(BIN)/python -m benchmarks purge && exit $$first
 
 docs: .venv/installed-test  ## docs/settings.md from the table of settings
 	$(BIN)/python docs/make_settings.py

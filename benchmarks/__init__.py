@@ -1,1 +1,1 @@
-"""How fast a sign-in is, in units of one password hash of the same Django: `python -m benchmarks`."""
+"""How fast a sign-in and a purge are: `python -m benchmarks` and `python -m benchmarks purge`."""

@@ -1,9 +1,10 @@
-"""Two databases for one run, with the same tables: few codes in one, many in the other."""
+"""The run's own databases, and the rows in them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psycopg
 from django.contrib.auth import get_user_model
@@ -11,6 +12,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import DatabaseError, connection, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.sqlite3.base import DatabaseWrapper as SQLite
 from psycopg import sql
 
 from recovery_backend.codes import generate
@@ -22,8 +24,21 @@ from recovery_backend.models import (
 )
 
 CODES_IN_BATCH = 10
-# A database and the number of codes in it.
+# A database of the sign-ins and the number of codes in it.
 SIZES = {"small": 10_000, "large": 1_000_000}
+# As a site on SQLite is advised to have it, and the example site has it.
+SQLITE_OPTIONS = {
+    "timeout": 20,
+    "transaction_mode": "IMMEDIATE",
+    "init_command": "PRAGMA journal_mode=WAL;",
+}
+
+# n = 0, 1, ... as a table.
+NUMBERS = {
+    "postgresql": "generate_series(0, %s) n",
+    "sqlite": "(WITH RECURSIVE s(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM s WHERE n < %s)"
+    " SELECT n FROM s)",
+}
 
 # A user, the plain codes of their batch.
 Owner = tuple[User, list[str]]
@@ -34,36 +49,74 @@ opened: dict[str, BaseDatabaseWrapper] = {}
 
 @contextmanager
 def temporary_databases() -> Iterator[None]:
-    """Empty databases, one for each size, while the block runs."""
-    config = connection.settings_dict
-    with psycopg.connect(
+    """Drop at the end of the block what `create` made in it."""
+    try:
+        yield
+    finally:
+        for name in list(opened):
+            drop(name)
+
+
+def create(name: str, *, copy_of: str | None = None) -> None:
+    """A new database: empty, or like another one to the last page of its files."""
+    statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(server_name(name)))
+    with _server() as server:
+        if copy_of is not None:
+            opened[copy_of].close()
+            origin = sql.Identifier(server_name(copy_of))
+            statement += sql.SQL(" TEMPLATE {}").format(origin)
+            if server.info.server_version >= 150000:  # before, there was no other way
+                statement += sql.SQL(" STRATEGY file_copy")
+        server.execute(statement)
+    opened[name] = connections.create_connection("default")
+    opened[name].settings_dict = {
+        **connections.settings["default"],
+        "NAME": server_name(name),
+    }
+
+
+def drop(name: str) -> None:
+    wrapper = opened.pop(name)
+    wrapper.close()
+    if wrapper.vendor == "postgresql":
+        database = sql.Identifier(server_name(name))
+        with _server() as server:
+            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+
+
+def open_file(name: str, path: Path) -> None:
+    """A database in a file of SQLite."""
+    config = {**connections.settings["default"], "NAME": str(path), "OPTIONS": SQLITE_OPTIONS}
+    opened[name] = SQLite(config, "default")
+
+
+def server_name(name: str) -> str:
+    return f"{connections.settings['default']['NAME']}_{name}"
+
+
+def connect(dbname: str) -> psycopg.Connection:
+    """A connection past Django, on which each statement is a transaction."""
+    config = connections.settings["default"]
+    return psycopg.connect(
         host=config["HOST"],
         user=config["USER"],
         password=config["PASSWORD"],
-        dbname="postgres",
+        dbname=dbname,
         autocommit=True,
-    ) as server:
-        try:
-            for size in SIZES:
-                name = f"{config['NAME']}_{size}"
-                server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-                opened[size] = connections.create_connection("default")
-                opened[size].settings_dict = {**config, "NAME": name}
-            yield
-        finally:
-            for wrapper in opened.values():
-                wrapper.close()
-                database = sql.Identifier(wrapper.settings_dict["NAME"])
-                server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+    )
 
 
-def use(size: str) -> None:
+def _server() -> psycopg.Connection:
+    return connect("postgres")
+
+
+def use(name: str) -> None:
     """Let everything that follows happen in this database, on a connection of its own.
 
     One connection with two schemas would not do: PostgreSQL plans its prepared statements anew
     whenever the schema changes.
     """
-    connections["default"] = opened[size]
+    connections["default"] = opened[name]
 
 
 def build(size: str, owners: int) -> list[Owner]:
@@ -71,11 +124,17 @@ def build(size: str, owners: int) -> list[Owner]:
 
     The owners come first, so that their rows are as cold as anybody's.
     """
-    use(size)
-    call_command("migrate", verbosity=0)
+    create(size)
+    migrate(size)
     known = [issue(user) for user in make_users("owner", owners)]
     fill(known[0][0], SIZES[size] - RecoveryCode.objects.count())
     return known
+
+
+def migrate(name: str) -> None:
+    """Use this database from now on, with our tables in it."""
+    use(name)
+    call_command("migrate", verbosity=0)
 
 
 def make_users(name: str, count: int) -> list[User]:
@@ -115,7 +174,16 @@ def fill(user: User, codes: int) -> None:
     clone(RecoveryCodeAudit.objects.filter(user=user)[0], count, user_id=owner)
     counter = RecoveryCodeCooldown.objects.create(key=generate(), account="")
     clone(counter, count, key=hex_digits, account=hex_digits)
+    settle()
+
+
+def settle() -> None:
+    """Leave nothing for the server to do later on."""
     with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("ANALYZE")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return
         cursor.execute("VACUUM ANALYZE")
         with suppress(DatabaseError):  # for superusers only
             cursor.execute("CHECKPOINT")
@@ -136,7 +204,8 @@ def clone(row: models.Model, times: int, **expressions: str) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {table} ({names}) SELECT {values}"  # noqa: S608  # names of our own
-            f" FROM {table} t, generate_series(0, %s) n WHERE t.{quote(str(key.column))} = %s",
+            f" FROM {table} t, {NUMBERS[connection.vendor]}"
+            f" WHERE t.{quote(str(key.column))} = %s",
             [times - 1, row.pk],
         )
     if key.name in expressions:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import platform
 import ssl
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import django
 import psycopg
-from django.contrib.auth.hashers import PBKDF2PasswordHasher
-from django.db import connection
 
-from benchmarks.clock import Result
+from benchmarks import database
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
-# One table for each Django, since H is its own.
-BEGIN = f"<!-- Django {django.VERSION[0]}.{django.VERSION[1]} -->\n"
+HEAD = ("", "target", "measured", "queries, target", "queries", "")
 END = "<!-- end -->"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One promise. `unit` is H for times in hashes, and nothing for two times compared."""
+    """One promise. `unit` is H for times in hashes, and nothing for two times compared.
+
+    `target` is the most that may be measured, `least` the least.
+    """
 
     what: str
     measured: float
@@ -30,78 +31,65 @@ class Row:
     unit: str = ""
     queries: int | None = None
     most_queries: int | None = None
+    least: float | None = None
 
     @property
     def is_met(self) -> bool:
-        return (self.target is None or self.measured <= self.target) and (
-            self.most_queries is None or self.queries is None or self.queries <= self.most_queries
+        return (
+            (self.target is None or self.measured <= self.target)
+            and (self.least is None or self.measured >= self.least)
+            and (
+                self.most_queries is None
+                or self.queries is None
+                or self.queries <= self.most_queries
+            )
         )
 
-    def markdown(self) -> str:
-        verdict = ("met" if self.is_met else "**missed**") if self.target is not None else ""
+    def cells(self) -> tuple[str, ...]:
         digits = 4 if self.unit == " H" else 2
-        cells = (
+        return (
             self.what,
-            "" if self.target is None else f"≤ {self.target:g}{self.unit}",
+            self._promise(),
             f"{self.measured:.{digits}f}{self.unit}",
             "" if self.most_queries is None else f"≤ {self.most_queries}",
             "" if self.queries is None else str(self.queries),
-            verdict,
+            ("met" if self.is_met else "**missed**") if self._promise() else "",
         )
-        return f"| {' | '.join(cells)} |"
+
+    def _promise(self) -> str:
+        if self.least is not None:
+            return f"≥ {self.least:g}{self.unit}"
+        return "" if self.target is None else f"≤ {self.target:g}{self.unit}"
 
 
-def rows(results: dict[str, Result]) -> list[Row]:
-    """The promises, with what was measured."""
-    hash_seconds = results["hash"].seconds
-
-    def in_hashes(
-        what: str, name: str, target: float | None = None, most: int | None = None
-    ) -> Row:
-        result = results[name]
-        queries = result.queries if most else result.queries + result.queue_queries
-        return Row(what, result.seconds / hash_seconds, target, " H", queries, most)
-
-    last = results["last"].compared_with(results["first"])
-    large = results["large"].compared_with(results["small"])
-    return [
-        in_hashes("Wrong code, first failure", "wrong", 0.01, 4),
-        in_hashes("Wrong code, after a failure", "wrong again", 0.01, 4),
-        in_hashes("Right code, up to `login()`", "right", 0.02, 6),
-        in_hashes("Right code, after a failure", "right again", 0.02, 6),
-        in_hashes("… in both: owner's notice to the queue", "queue"),
-        in_hashes("Generate 10 codes", "generate", 0.02, 6),
-        in_hashes("Generate 10 codes in place of others", "replace", 0.02, 6),
-        in_hashes("Generate on the page, to the first byte", "generate page", 0.05),
-        in_hashes("Dashboard of 20 batches", "page", most=6),
-        in_hashes("Dashboard of 20 batches, cached", "page, cached", most=3),
-        Row("PDF of ten codes", results["pdf"].seconds * 1000, 20, " ms"),
-        Row("Last code of a batch / first", last, 1.1),
-        Row("Sign-in, 1,000,000 codes / 10,000", max(large, 1 / large), 1.3),
-    ]
+def markdown(table: list[Row]) -> str:
+    """The table, without the columns that are empty in each row."""
+    rows = [row.cells() for row in table]
+    shown = [n for n, column in enumerate(zip(*rows, strict=True)) if any(column)]
+    head, *lines = (" | ".join(row[n] for n in shown) for row in [HEAD, *rows])
+    return "".join([f"| {head} |\n{'|---' * len(shown)}|\n", *(f"| {line} |\n" for line in lines)])
 
 
 def versions() -> str:
     """The software that was measured, in one line."""
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW server_version")
-        server = cursor.fetchone()[0].split()[0]
+    with database.connect("postgres") as server:
+        postgresql = (server.info.parameter_status("server_version") or "").split()[0]
     return (
-        f"Python {platform.python_version()}, Django {django.__version__}, PostgreSQL {server}, "
-        f"psycopg {psycopg.__version__} ({psycopg.pq.__impl__}), {ssl.OPENSSL_VERSION}. "
-        f"H: PBKDF2-SHA-256, {PBKDF2PasswordHasher.iterations:,} iterations."
+        f"Python {platform.python_version()}, Django {django.__version__}, PostgreSQL {postgresql}, "
+        f"psycopg {psycopg.__version__} ({psycopg.pq.__impl__}), {ssl.OPENSSL_VERSION}."
     )
 
 
-def markdown(table: list[Row]) -> str:
-    head = "| | target | measured | queries, target | queries | |\n|---|---|---|---|---|---|"
-    return "\n".join([head, *(row.markdown() for row in table), "", versions(), ""])
+def note(line: str) -> None:
+    """Tell whoever waits, without getting into the table."""
+    print(line, file=sys.stderr, flush=True)
 
 
-def write(text: str) -> None:
-    """Put the text between this Django's marks in docs/performance.md."""
-    before, mark, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
-    if not mark:
-        raise LookupError(f"{DOCUMENT} has no line {BEGIN.strip()}")
+def write(mark: str, text: str) -> None:
+    """Put the text between these marks in docs/performance.md."""
+    begin = f"<!-- {mark} -->\n"
+    before, found, rest = DOCUMENT.read_text(encoding="utf-8").partition(begin)
+    if not found:
+        raise LookupError(f"{DOCUMENT} has no line {begin.strip()}")
     after = rest.partition(END)[2]
-    DOCUMENT.write_text(f"{before}{BEGIN}{text}{END}{after}", encoding="utf-8")
+    DOCUMENT.write_text(f"{before}{begin}{text}{END}{after}", encoding="utf-8")
