@@ -12,7 +12,16 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from recovery_backend.models import RecoveryCode, RecoveryCodeBatch, RecoveryCodeCooldown
+from example_site.demo import month
+from recovery_backend.models import (
+    RecoveryCode,
+    RecoveryCodeAuditScheduler,
+    RecoveryCodeBatch,
+    RecoveryCodeCleanUpScheduler,
+    RecoveryCodeCooldown,
+    RecoveryCodeReminderScheduler,
+)
+from recovery_backend.schedules import ScheduleType
 
 TEXT = """
   {title}
@@ -31,8 +40,11 @@ TEXT = """
       Try it again, and then some wrong ones: after five failures the page says how long to wait.
 
   {admin}
-      Sign in as {admin_name} with the password {admin_password}
-      and search the cooldowns for {email} to clear her wait.
+      Sign in as {admin_name} with the password {admin_password}.
+      "Security overview": how a made-up month of this site went.
+      "Help for a user": find {email}, clear her wait, or send her an emergency code;
+      the e-mail with it is printed below.
+      "Code purge schedules": choose "Every night", run it now, and see its result in "Runs".
 
   Ctrl-C ends everything.
 """
@@ -53,6 +65,8 @@ class Command(BaseCommand):
         _admin, admin_password = _account("admin", is_admin=True)
         ada, password = _account("ada", is_admin=False)
         code = _history(ada)
+        month.make_up(ada)
+        _schedules()
         RecoveryCodeCooldown.objects.all().delete()
         cache.clear()
         base = f"http://127.0.0.1:{options['port']}"
@@ -82,6 +96,22 @@ def _account(name: str, *, is_admin: bool) -> tuple[User, str]:
     return user, password
 
 
+def _schedules() -> None:
+    """One schedule of each kind, unless they were changed: their first run is next night."""
+    tonight = timezone.localtime().replace(hour=3, minute=0, second=0, microsecond=0)
+    first = tonight + timedelta(days=1)
+    RecoveryCodeCleanUpScheduler.objects.get_or_create(
+        name="Every night", defaults={"run_at": first, "delete_empty_batch": True}
+    )
+    RecoveryCodeAuditScheduler.objects.get_or_create(
+        name="Audit, every week",
+        defaults={"run_at": first, "schedule_type": ScheduleType.WEEKLY},
+    )
+    RecoveryCodeReminderScheduler.objects.get_or_create(
+        name="Reminders, every day", defaults={"run_at": first}
+    )
+
+
 @sensitive_variables()
 def _history(user: User) -> str:
     """Two lists in place of those of the last start, and a code of the newer one."""
@@ -89,6 +119,9 @@ def _history(user: User) -> str:
     now = timezone.now()
     _older_batch(user, used=6, issued_at=now - timedelta(days=400))
     codes = _older_batch(user, used=2, issued_at=now - timedelta(days=40))
+    # Long enough ago for the purge to remove them.
+    ended = RecoveryCode.objects.of_user(user).filter(batch__status="superseded")
+    ended.update(retired_at=now - timedelta(days=40))
     return codes[-1]
 
 
