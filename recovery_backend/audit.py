@@ -57,6 +57,15 @@ class Event(models.TextChoices):
     AUTHZ_DENIED = "recovery.authz.denied", _("object of nobody or somebody else")
     BATCH_REQUIRED = "recovery.batch.required", _("new codes required")
     BATCH_EMERGENCY = "recovery.batch.emergency", _("emergency code sent")
+    BATCH_ADOPTED = "recovery.batch.adopted", _("codes of another package adopted")
+    MFA_FALLBACK_USED = "recovery.mfa.fallback_used", _("code used as second factor")
+    MFA_FALLBACK_FAIL = "recovery.mfa.fallback_fail", _("code refused as second factor")
+    MFA_FACTOR_ADDED = "recovery.mfa.factor_added", _("second factor added")
+    MFA_FACTOR_REMOVED = "recovery.mfa.factor_removed", _("second factor removed")
+    SESSION_RESTRICTED = "recovery.session.restricted", _("session restricted")
+    SESSION_LIFTED = "recovery.session.lifted", _("restriction of a session lifted")
+    SESSION_EXPIRED = "recovery.session.expired", _("restricted session expired")
+    SESSION_MOVED = "recovery.session.moved", _("session seen from another client")
     CODE_REMINDER = "recovery.code.reminder", _("owner reminded")
     CODE_EXPIRED = "recovery.code.expired", _("codes expired")
     CSRF_FAIL = "recovery.csrf.fail", _("request without a valid token")
@@ -93,6 +102,10 @@ class Reason(models.TextChoices):
     FOREIGN = "foreign", _("not the user's own")
     DELIVERY = "delivery", _("not delivered")
     CSRF = "csrf", _("no valid token")
+    UNPROVEN = "unproven", _("second factor not proven")
+    UNVERIFIED = "unverified", _("address not verified")
+    BROWSER = "browser", _("another browser")
+    NETWORK = "network", _("another network")
     ERROR = "error", _("error")
 
 
@@ -117,6 +130,9 @@ LEVELS = {
     Event.AUTHZ_DENIED: logging.WARNING,
     Event.ROW_TAMPER: logging.CRITICAL,
     Event.BATCH_EMERGENCY: logging.WARNING,
+    Event.MFA_FALLBACK_FAIL: logging.WARNING,
+    Event.MFA_FACTOR_REMOVED: logging.WARNING,
+    Event.SESSION_MOVED: logging.WARNING,
     Event.CSRF_FAIL: logging.WARNING,
     Event.KEY_RETIRED: logging.WARNING,
     Event.KEY_ROTATED: logging.WARNING,
@@ -160,6 +176,15 @@ OWASP = {
     Event.AUTHZ_DENIED: "malicious_direct_reference",
     Event.BATCH_REQUIRED: "authz_admin",
     Event.BATCH_EMERGENCY: "authz_admin",
+    Event.BATCH_ADOPTED: "authn_token_created",
+    Event.MFA_FALLBACK_USED: "authn_login_success",
+    Event.MFA_FALLBACK_FAIL: "authn_login_fail",
+    Event.MFA_FACTOR_ADDED: "authn_token_created",
+    Event.MFA_FACTOR_REMOVED: "authn_token_delete",
+    Event.SESSION_RESTRICTED: "session_created",
+    Event.SESSION_LIFTED: "session_renewed",
+    Event.SESSION_EXPIRED: "session_expired",
+    Event.SESSION_MOVED: "authn_impossible_travel",
     Event.CODE_REMINDER: "session_renewed",
     Event.CODE_EXPIRED: "authn_token_revoked",
     Event.CSRF_FAIL: "malicious_cors",

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.views.decorators.debug import sensitive_variables
 
-from recovery_backend import audit, cooldown, signals, tasks
+from recovery_backend import accounts, audit, cooldown, signals, tasks
 from recovery_backend.addresses import canonical_email
 from recovery_backend.audit import Event, Reason, RecoveryCodeAudit, logger
 from recovery_backend.clients import Client, client_of
@@ -97,8 +97,8 @@ def _attempt(request: HttpRequest | None, email: Any, code: PresentedCode) -> Us
         if attempt is None:
             return None
         row, reason = judge(attempt)
-        refused = _sole_login_policy(None if row is None or reason else row.user)
-        return close_attempt(attempt, request, row, reason or refused)
+        owner = None if row is None or reason else row.user
+        return close_attempt(attempt, request, row, reason or _policy_refusal(owner))
 
     return in_transaction(work)
 
@@ -139,19 +139,24 @@ def close_attempt(
             owner: User = row.user
             return owner
         reason = Reason.USED
+    if row is not None and reason is Reason.UNVERIFIED:
+        _leave_unspent(attempt, request, row)
+        return None
     _reject(attempt, row, reason or Reason.UNKNOWN)
     if request is not None and attempt.charge.wait_seconds:
         request.recovery_next_try_seconds = attempt.charge.wait_seconds  # type: ignore[attr-defined]
     return None
 
 
-def _sole_login_policy(owner: User | None) -> Reason | None:
+def _policy_refusal(owner: User | None) -> Reason | None:
     if conf.LOGIN_MODE != "sole_login":
         return Reason.POLICY
-    if owner is None or conf.SOLE_LOGIN_FOR_STAFF:
+    if owner is None:
         return None
     is_staff = getattr(owner, "is_staff", False) or getattr(owner, "is_superuser", False)
-    return Reason.POLICY if is_staff else None
+    if is_staff and not conf.SOLE_LOGIN_FOR_STAFF:
+        return Reason.POLICY
+    return None if accounts.of_site().is_verified(owner) else Reason.UNVERIFIED
 
 
 def _accept(attempt: Attempt, row: RecoveryCode) -> None:
@@ -172,18 +177,22 @@ def _accept(attempt: Attempt, row: RecoveryCode) -> None:
     tasks.send_on_commit(signals.code_used, user=owner, code=row, audit=entry)
 
 
+def _leave_unspent(attempt: Attempt, request: HttpRequest | None, row: RecoveryCode) -> None:
+    """Take back what a right code has cost whose owner has to be verified first."""
+    cooldown.refund(attempt.charge)
+    # It costs nothing, so its holder can repeat it at will: recorded once an hour (R-122).
+    if cooldown.is_event_due(str(Reason.UNVERIFIED), row.user_id):
+        entry = _refusal_entry(attempt, row, Reason.UNVERIFIED)
+        audit.record(entry)
+        reason = str(Reason.UNVERIFIED)
+        tasks.send_on_commit(signals.code_rejected, user=row.user, reason=reason, audit=entry)
+    if request is not None:
+        request.recovery_refused_owner = row.user  # type: ignore[attr-defined]
+
+
 def _reject(attempt: Attempt, row: RecoveryCode | None, reason: Reason) -> None:
     owner = row.user if row else None
-    entry = audit.entry(
-        _refusal_event(row, reason),
-        client=attempt.client,
-        email=attempt.email,
-        reason=reason,
-        user=owner,
-        batch=row.batch_id if row else None,
-        code=row.pk if row else None,
-        data=_flood(attempt),
-    )
+    entry = _refusal_entry(attempt, row, reason)
     # By the count alone, so that a refusal costs the same whatever its reason (R-26).
     if cooldown.is_recorded(attempt.charge.failures):
         audit.record(entry, *alerts(attempt))
@@ -192,6 +201,21 @@ def _reject(attempt: Attempt, row: RecoveryCode | None, reason: Reason) -> None:
     tasks.send_on_commit(signals.code_rejected, user=owner, reason=str(reason), audit=entry)
     if wait := attempt.charge.wait_seconds:
         tasks.send_on_commit(signals.cooldown_started, user=owner, wait_seconds=wait)
+
+
+def _refusal_entry(
+    attempt: Attempt, row: RecoveryCode | None, reason: Reason
+) -> RecoveryCodeAudit:
+    return audit.entry(
+        _refusal_event(row, reason),
+        client=attempt.client,
+        email=attempt.email,
+        reason=reason,
+        user=row.user if row else None,
+        batch=row.batch_id if row else None,
+        code=row.pk if row else None,
+        data=_flood(attempt),
+    )
 
 
 def _flood(attempt: Attempt) -> dict[str, int]:

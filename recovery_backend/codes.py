@@ -27,6 +27,9 @@ MAX_TYPED_LENGTH = 256
 # "3. " or "[ ] 12) " before a code that was copied with its line.
 LIST_MARKER = re.compile(r"^[\s\[\]☐□▢•*]*(?:\d{1,3}[.):]\s)?")
 DASHES = "\u2212\u2043\u02d7\u30fc\uff70"
+# A code of another package: digits, or letters and digits. Too weak to be looked for without
+# knowing whose it should be, so it works after the first factor only.
+SHORT_CODE = re.compile(r"[0-9A-Za-z]{4,35}")
 CONTROL_SPACES = "\t\n\r\f\v\x1c\x1d\x1e\x1f\x85"
 
 
@@ -55,10 +58,22 @@ def canonicalise(typed: object) -> str | None:
     """
     if not isinstance(typed, str) or len(typed) > MAX_TYPED_LENGTH:
         return None
-    kept = "".join(c for c in LIST_MARKER.sub("", typed) if not _is_separator(c))
+    kept = _without_separators(typed)
     if len(kept) != LENGTH or not set(kept) <= set(ALPHABET):
         return None
     return kept
+
+
+def canonicalise_short(typed: object) -> str | None:
+    """The characters of a short code that was adopted from another package, or None."""
+    if not isinstance(typed, str) or len(typed) > MAX_TYPED_LENGTH:
+        return None
+    kept = _without_separators(typed)
+    return kept if SHORT_CODE.fullmatch(kept) else None
+
+
+def _without_separators(typed: str) -> str:
+    return "".join(c for c in LIST_MARKER.sub("", typed) if not _is_separator(c))
 
 
 def _is_separator(character: str) -> bool:
@@ -75,13 +90,15 @@ class PresentedCode:
     Bad input makes a `PresentedCode` too, which matches nothing and costs the same (R-26).
     """
 
-    __slots__ = ("_seals", "is_well_formed")
+    __slots__ = ("_seals", "_short_seals", "is_well_formed")
 
     @sensitive_variables()
     def __init__(self, typed: object) -> None:
         canonical = canonicalise(typed)
         self.is_well_formed = canonical is not None
+        short = canonicalise_short(typed)
         self._seals = {key.id: _seal(key, canonical or "") for key in keyring()}
+        self._short_seals = {key.id: _short_seal(key, short or "") for key in keyring()}
 
     def __repr__(self) -> str:
         return "<PresentedCode>"
@@ -93,11 +110,24 @@ class PresentedCode:
         """What to look for in the table: one digest for each key of the keyring."""
         return [_digest(seal) for seal in self._seals.values()]
 
-    def is_bound_to(self, bind: bytes, *, key_id: str, user_id: object, batch_id: object) -> bool:
+    def short_digests(self, user_id: object) -> list[UUID]:
+        """What to look for among the short codes of one user: the same code is another's too."""
+        return [_short_digest(seal, user_id) for seal in self._short_seals.values()]
+
+    def is_bound_to(
+        self,
+        bind: bytes,
+        *,
+        key_id: str,
+        user_id: object,
+        batch_id: object,
+        is_short: bool = False,
+    ) -> bool:
         """Whether the stored tag says that this code was made for this user and batch (R-17)."""
+        seals = self._short_seals if is_short else self._seals
         # An unknown key id binds nothing: an empty key would be one that everybody has.
-        is_known = key_id in self._seals
-        seal = self._seals[key_id] if is_known else secrets.token_bytes(32)
+        is_known = key_id in seals
+        seal = seals[key_id] if is_known else secrets.token_bytes(32)
         return hmac.compare_digest(bind, _bind(seal, user_id, batch_id)) and is_known
 
 
@@ -111,11 +141,32 @@ def stored_form(code: str, key: Key, *, user_id: object, batch_id: object) -> tu
     return _digest(seal), _bind(seal, user_id, batch_id)
 
 
+@sensitive_variables()
+def stored_short_form(
+    code: str, key: Key, *, user_id: object, batch_id: object
+) -> tuple[UUID, bytes]:
+    """As `stored_form`, of a short code of another package."""
+    canonical = canonicalise_short(code)
+    if canonical is None:
+        raise ValueError("Not a recovery code.")
+    seal = _short_seal(key, canonical)
+    return _short_digest(seal, user_id), _bind(seal, user_id, batch_id)
+
+
 # The seal is the one keyed value from which digest and bind both follow. It exists in memory
 # only; neither of the two leads back to it, nor to the other.
 @sensitive_variables()
 def _seal(key: Key, canonical: str) -> bytes:
     return key.mac("code", canonical)
+
+
+@sensitive_variables()
+def _short_seal(key: Key, canonical: str) -> bytes:
+    return key.mac("step", canonical)
+
+
+def _short_digest(seal: bytes, user_id: object) -> UUID:
+    return UUID(bytes=hmac.digest(seal, framed("lookup", str(user_id)), "sha256")[:16], version=4)
 
 
 def _digest(seal: bytes) -> UUID:

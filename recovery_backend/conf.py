@@ -11,6 +11,7 @@ from typing import Any
 
 from recovery_backend.setting_types import (
     Address,
+    Audience,
     Choice,
     FileName,
     Flag,
@@ -20,6 +21,7 @@ from recovery_backend.setting_types import (
     OptionalFlag,
     OptionalText,
     OptionalWhole,
+    Paths,
     Rate,
     Setting,
     Text,
@@ -33,6 +35,8 @@ CODES = "Codes"
 PAGES = "Pages"
 DELIVERY = "Files and e-mails"
 ADMIN = "Purge, audit and reports"
+ALLAUTH = "With django-allauth"
+BINDING = ("off", "warn", "step_up", "end")
 
 GROUPS = {
     KEYS: "",
@@ -48,6 +52,7 @@ GROUPS = {
     DELIVERY: "",
     ADMIN: "What is removed, when, is said by schedules in the admin; some of these are what a new "
     "schedule begins with. See [Purges and schedules](purge.md).",
+    ALLAUTH: "Read where `recovery_backend_allauth` is installed. See [django-allauth](allauth.md).",
 }
 
 
@@ -364,6 +369,65 @@ class Conf:
         group=ADMIN,
         minimum=-1,
         maximum=1_000_000_000,
+    )
+
+    CODE_SATISFIES_MFA = Flag(
+        "CODES_CODE_SATISFIES_MFA",
+        True,
+        "Whether signing in with e-mail address and code skips the second step of users who have a "
+        "second factor. False: they are asked for it as after a password.",
+        group=ALLAUTH,
+    )
+    RECOVERY_SESSION = Choice(
+        "CODES_RECOVERY_SESSION",
+        "full",
+        "What a session may do that a user with a second factor began with e-mail address and code "
+        "alone. restricted: only repair the factors, until one was added or used.",
+        group=ALLAUTH,
+        choices=("full", "restricted"),
+    )
+    RESTRICTED_SESSION_AGE = Whole(
+        "CODES_RESTRICTED_SESSION_AGE",
+        3600,
+        "Seconds after which a restricted session ends.",
+        group=ALLAUTH,
+        minimum=300,
+        maximum=86_400,
+    )
+    MFA_REQUIRED_PATHS = Paths(
+        "CODES_MFA_REQUIRED_PATHS",
+        (),
+        "Paths, with all below them, for which MFARequiredMiddleware asks for a second factor.",
+        group=ALLAUTH,
+    )
+    MFA_REQUIRED_FOR = Audience(
+        "CODES_MFA_REQUIRED_FOR",
+        "everyone",
+        "Of whom MFA_REQUIRED_PATHS asks it.",
+        group=ALLAUTH,
+    )
+    MFA_BIND_BROWSER = Choice(
+        "CODES_MFA_BIND_BROWSER",
+        "off",
+        "What happens to a session with a second factor that is seen in another browser: nothing, a "
+        "warning to audit and owner, the second factor again, or its end. A newer version of the same "
+        "browser is no other.",
+        group=ALLAUTH,
+        choices=BINDING,
+    )
+    MFA_BIND_NETWORK = Choice(
+        "CODES_MFA_BIND_NETWORK",
+        "off",
+        "The same for another network. A phone changes it many times a day.",
+        group=ALLAUTH,
+        choices=BINDING,
+    )
+    ADOPT_ALLAUTH_CODES = Flag(
+        "CODES_ADOPT_ALLAUTH_CODES",
+        False,
+        "Take over the recovery codes that allauth itself generates, as soon as it has. False: "
+        "these are the only recovery codes, and MFA_SUPPORTED_TYPES must not name allauth's.",
+        group=ALLAUTH,
     )
 
 

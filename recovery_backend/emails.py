@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.core.mail import EmailMultiAlternatives
-from django.template.loader import render_to_string
 from django.utils.translation import override
 from django.views.decorators.debug import sensitive_variables
 
+from recovery_backend import accounts
 from recovery_backend.addresses import canonical_email, email_of
 from recovery_backend.audit import Event, RecoveryCodeAudit, logger
 from recovery_backend.clients import masked_network, printable
@@ -44,6 +43,9 @@ class Notice(StrEnum):
     CODES_DELETED = "codes_deleted"
     CODES_REQUIRED = "codes_required"
     CODES_EXPIRING = "codes_expiring"
+    FACTOR_ADDED = "factor_added"
+    FACTOR_REMOVED = "factor_removed"
+    SESSION_MOVED = "session_moved"
     EMERGENCY_LOST = "emergency_lost"
     FEW_LEFT = "few_left"
     STILL_THERE = "still_there"
@@ -65,7 +67,16 @@ def site_name() -> str:
 
 def address_of(user: AbstractBaseUser) -> str:
     """The one plain address in this user row; "" when there is none, or more than one (R-82)."""
-    address = email_of(user).strip()
+    return _plain(email_of(user))
+
+
+def delivery_address(user: AbstractBaseUser) -> str:
+    """The address that codes may be sent to; "" when none is known to be the owner's (R-81)."""
+    return _plain(accounts.of_site().delivery_address(user))
+
+
+def _plain(address: str) -> str:
+    address = address.strip()
     is_plain = canonical_email(address) and PLAIN_ADDRESS.fullmatch(address)
     return address if is_plain else ""
 
@@ -80,7 +91,7 @@ def send(notice: Notice, row: RecoveryCodeAudit, **details: Any) -> bool:
     address = address_of(user) if user else ""
     if user is None or not address:
         return False
-    _deliver(notice, _about_event(user, row) | details, address)
+    accounts.of_site().send_notice(str(notice), address, _about_event(user, row) | details)
     if conf.EMAIL_SENDER_LOGGING:
         logger.info("notice %s sent user=%s audit=%s", notice, row.user_id, row.pk or "-")
     return True
@@ -92,10 +103,10 @@ def send_codes(user: AbstractBaseUser, sheet: CodeSheet) -> None:
 
     Raises `NoAddress` without one, and what the mail backend raises.
     """
-    address = address_of(user)
+    address = delivery_address(user)
     if not address:
         raise NoAddress
-    _deliver("codes", _about_codes(sheet), address)
+    accounts.send_message("codes", address, _about_codes(sheet))
     if conf.EMAIL_SENDER_LOGGING:
         logger.info("codes sent user=%s", user.pk)
 
@@ -106,11 +117,12 @@ def send_emergency_code(user: AbstractBaseUser, sheet: CodeSheet) -> None:
 
     Raises `NoAddress` without one, and what the mail backend raises.
     """
-    address = address_of(user)
+    address = delivery_address(user)
     if not address:
         raise NoAddress
     needs_password = conf.LOGIN_MODE == "second_factor"
-    _deliver("emergency", {**_about_codes(sheet), "needs_password": needs_password}, address)
+    context = {**_about_codes(sheet), "needs_password": needs_password}
+    accounts.send_message("emergency", address, context)
     if conf.EMAIL_SENDER_LOGGING:
         logger.info("emergency code sent user=%s", user.pk)
 
@@ -122,7 +134,8 @@ def send_report(record: RecoveryCodePurgeHistory, next_run: datetime | None) -> 
     """
     if not conf.ADMIN_EMAIL:
         return False
-    _deliver("report", _about_run(record, next_run), conf.ADMIN_EMAIL, conf.ADMIN_EMAIL_HOST_USER)
+    context = _about_run(record, next_run)
+    accounts.send_message("report", conf.ADMIN_EMAIL, context, conf.ADMIN_EMAIL_HOST_USER)
     if conf.EMAIL_SENDER_LOGGING:
         logger.info("report sent run=%s", record.pk)
     return True
@@ -137,26 +150,10 @@ def send_alert(row: RecoveryCodeAudit, **details: Any) -> bool:
         return False
     with override(settings.LANGUAGE_CODE):  # not in the language of whoever was refused
         context = _about_alert(row) | details
-        _deliver("alert", context, conf.ADMIN_EMAIL, conf.ADMIN_EMAIL_HOST_USER)
+        accounts.send_message("alert", conf.ADMIN_EMAIL, context, conf.ADMIN_EMAIL_HOST_USER)
     if conf.EMAIL_SENDER_LOGGING:
         logger.info("alert %s sent audit=%s", row.event, row.pk)
     return True
-
-
-@sensitive_variables()
-def _deliver(name: str, context: dict[str, Any], address: str, sender: str = "") -> None:
-    """Send the message of that name: a subject, a text and an HTML template."""
-    templates = f"recovery_backend/email/{name}"
-    subject = render_to_string(f"{templates}_subject.txt", context)
-    message = EmailMultiAlternatives(
-        subject=" ".join(subject.split()),
-        body=render_to_string(f"{templates}.txt", context),
-        from_email=sender or None,
-        to=[address],
-        headers={"Auto-Submitted": "auto-generated"},
-    )
-    message.attach_alternative(render_to_string(f"{templates}.html", context), "text/html")
-    message.send()
 
 
 def _about_event(user: AbstractBaseUser, row: RecoveryCodeAudit) -> dict[str, Any]:

@@ -51,6 +51,14 @@ class SignInTooOld(RecoveryCodeError):
     """Raised when a change asks for a sign-in that is not older than REAUTH_MAX_AGE."""
 
 
+class FactorUnproven(RecoveryCodeError):
+    """Raised when a change asks for a second factor first, which `url` lets the user prove."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__("Prove the second factor first.")
+        self.url = url
+
+
 class NotCounted(RecoveryCodeError):
     """Raised for a change that cannot be counted, because the cache is down: nothing is done."""
 
@@ -65,6 +73,10 @@ class NotAllowed(RecoveryCodeError):
     def __init__(self, why: str) -> None:
         super().__init__(f"This is not allowed ({why}).")
         self.why = why
+
+
+class NotVerified(RecoveryCodeError):
+    """Raised for a right code, left unspent, of an account whose address has to be verified first."""
 
 
 class NotTheirs(RecoveryCodeError):

@@ -15,7 +15,7 @@ from recovery_backend import codes, flows
 from recovery_backend.addresses import MAX_LENGTH
 from recovery_backend.codes import PresentedCode
 from recovery_backend.conf import conf
-from recovery_backend.exceptions import CooldownActive
+from recovery_backend.exceptions import CooldownActive, NotVerified
 from recovery_backend.models import MAX_DAYS_TO_EXPIRE
 
 if TYPE_CHECKING:
@@ -88,6 +88,10 @@ class RecoveryLoginForm(forms.Form):
         "Capital and small letters are different."
     )
 
+    unverified = _(
+        "First confirm your e-mail address: we have sent you a message. Your code was not used."
+    )
+
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.request = request
@@ -107,6 +111,8 @@ class RecoveryLoginForm(forms.Form):
             )
         except CooldownActive as cooldown:
             self.wait_seconds = cooldown.wait_seconds
+        except NotVerified:
+            raise ValidationError(self.unverified, code="unverified") from None
         if self.user is None:
             raise ValidationError(self.refused, code="refused")
         return data

@@ -59,6 +59,8 @@ class BatchCard:
     email_state: str
     email_queued_at: datetime | None
     is_emergency: bool = False
+    number_step_only: int = 0
+    """Short codes of another package among the active ones; they never expire."""
 
     @property
     def has_generated(self) -> bool:
@@ -76,7 +78,9 @@ class BatchCard:
     @property
     def number_left(self) -> int:
         """How many codes can still be used."""
-        return self.number_active if self.is_active and not self.is_expired else 0
+        if not self.is_active:
+            return 0
+        return self.number_step_only if self.is_expired else self.number_active
 
     @property
     def shown_email_state(self) -> str:
@@ -155,6 +159,11 @@ class Overview:
         return self.batch is not None and not self.left
 
     @property
+    def can_test(self) -> bool:
+        """Whether there is a code to test; short ones are not, for a test would help to guess them."""
+        return self.batch is not None and self.left > self.batch.number_step_only
+
+    @property
     def is_low(self) -> bool:
         return self.batch is not None and self.left <= conf.LOW_CODES_WARNING
 
@@ -200,7 +209,12 @@ WORDS = {
     Event.CODE_REMINDER: _("A reminder about your codes was e-mailed to you."),
     Event.CODE_EXPIRED: _("Your codes expired."),
     Event.BATCH_REQUIRED: _("The people who run the site asked you to generate new codes."),
+    Event.BATCH_ADOPTED: _("Codes for the second step of signing in were added."),
     Event.BATCH_EMERGENCY: _("The people who run the site had an emergency code sent to you."),
+    Event.MFA_FACTOR_ADDED: _("A second factor was added."),
+    Event.MFA_FACTOR_REMOVED: _("A second factor was removed."),
+    Event.MFA_FALLBACK_USED: _("One of your codes was used as the second step of a sign-in."),
+    Event.MFA_FALLBACK_FAIL: _("A recovery code was refused as the second step of a sign-in."),
 }
 
 
@@ -288,6 +302,9 @@ def _counted(batches: QuerySet[RecoveryCodeBatch]) -> QuerySet[RecoveryCodeBatch
         number_used=_number(status.USED) + F("purged_used"),
         number_deactivated=_number(status.INVALIDATED) + F("purged_invalidated"),
         number_removed=_number(status.DELETED) + F("purged_deleted"),
+        number_step_only=Count(
+            "codes", filter=Q(codes__status=status.ACTIVE, codes__is_step_only=True)
+        ),
         retired_last=Max("codes__retired_at"),
     )
 

@@ -16,6 +16,7 @@ from recovery_backend.clients import client_of
 from recovery_backend.conf import conf
 from recovery_backend.transactions import in_transaction
 from recovery_backend.views import LoginView, RecoveryPage
+from recovery_backend.views.page import protected
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE"}
 
@@ -44,7 +45,7 @@ class RecoveryCodeMiddleware:
         if _is_csrf_failure(request, response):
             _record_csrf_failure(request)
         _drop_stale_plaintext(request)
-        return response
+        return _sealed_off(request, response)
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         response: HttpResponseBase = await self.get_response(request)
@@ -52,7 +53,7 @@ class RecoveryCodeMiddleware:
             await sync_to_async(_record_csrf_failure)(request)
         if _may_hold_plaintext(request):
             await sync_to_async(_drop_stale_plaintext)(request)
-        return response
+        return _sealed_off(request, response)
 
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: object, kwargs: object
@@ -114,6 +115,15 @@ def _drop_stale_plaintext(request: HttpRequest) -> None:
         raise
     except Exception as error:  # reading it refuses expired plaintext as well
         logger.error("plaintext not dropped: %s", type(error).__name__)
+
+
+def _sealed_off(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """The response, kept from every cache if it shows codes; with the cookie that belongs to them.
+
+    Our own pages see to that themselves; another package's page may show codes too.
+    """
+    stash.write_cookie(request, response)
+    return protected(response) if stash.is_shown(request) else response
 
 
 def _wait_seconds(request: HttpRequest) -> int:

@@ -15,11 +15,12 @@ from operator import or_
 from typing import Any, Literal, NoReturn
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import BooleanField, ExpressionWrapper, Max, Q
 from django.utils import timezone
 from django.utils.translation import override
 
-from recovery_backend import audit, emails
+from recovery_backend import audit, emails, signals
 from recovery_backend.addresses import email_of
 from recovery_backend.audit import Event, RecoveryCodeAudit, logger
 from recovery_backend.conf import conf
@@ -275,8 +276,15 @@ def _deliver(batch: RecoveryCodeBatch, reminder: Reminder) -> Step:
         reminder.release(batch)
         logger.warning("reminder not sent batch=%s: %s", batch.pk, type(error).__name__)
         return "no_server" if isinstance(error, NO_SERVER) else "failed"
-    in_transaction(lambda: audit.record(entry()))
+    in_transaction(lambda: _record(reminder, entry()))
     return "sent"
+
+
+def _record(reminder: Reminder, row: RecoveryCodeAudit) -> None:
+    audit.record(row)
+    about = {"user": row.user, "notice": reminder.notice, "audit": row}
+    send = partial(signals.owner_notified.send_robust, RecoveryCode, **about)
+    transaction.on_commit(send, robust=True)
 
 
 def _about(batch: RecoveryCodeBatch, reminder: Reminder) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import validate_email
+from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
 PREFIX = "DJANGO_AUTH_RECOVERY_"
@@ -165,6 +166,42 @@ class Choice(Setting[str]):
     @property
     def bounds(self) -> str:
         return " or ".join(f'"{choice}"' for choice in self.choices)
+
+
+class Paths(Setting[Sequence[str]]):
+    kind = "list of paths"
+    bounds = "each begins with /"
+
+    def problem(self, value: Any) -> Problem | None:
+        if not isinstance(value, (list, tuple)):
+            return Problem("must be a list of paths.")
+        if not all(isinstance(path, str) and path.startswith("/") for path in value):
+            return Problem("must hold paths that begin with /.")
+        return None
+
+
+class Audience(Setting[str | Callable[[Any], bool]]):
+    """ "everyone", "staff", or a function of a user, which may be named by its dotted path."""
+
+    kind = "choice or function"
+    bounds = '"everyone" or "staff", or a function that takes a user, or its dotted path'
+    named = ("everyone", "staff")
+
+    def problem(self, value: Any) -> Problem | None:
+        if value in self.named or callable(value):
+            return None
+        if not isinstance(value, str):
+            return Problem(f"must be {self.bounds}.")
+        try:
+            is_function = callable(import_string(value))
+        except ImportError:
+            is_function = False
+        return None if is_function else Problem("names nothing that can be called.")
+
+    def read(self, value: Any) -> str | Callable[[Any], bool]:
+        if callable(value) or value in self.named:
+            return value  # type: ignore[no-any-return]
+        return import_string(value)  # type: ignore[no-any-return]
 
 
 class Bounded(Setting[Value]):

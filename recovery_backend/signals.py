@@ -9,6 +9,8 @@ cooldown_started    wait_seconds
 codes_delivered     batch, how ("download" or "email")
 code_invalidated    batch, number_of_codes
 codes_purged        number_of_codes, number_of_batches
+owner_notified      notice (a value of `emails.Notice`), audit: the owner is to be told of this,
+                    whether or not an e-mail can be sent; for messengers and webhooks
 audit_recorded      audit (the row), level (of `logging`), owasp (its name in OWASP's vocabulary)
 """
 
@@ -23,4 +25,5 @@ cooldown_started = Signal()
 codes_delivered = Signal()
 code_invalidated = Signal()
 codes_purged = Signal()
+owner_notified = Signal()
 audit_recorded = Signal()

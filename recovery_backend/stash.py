@@ -41,7 +41,8 @@ NONCE_BYTES = 12
 MAX_COOKIES = 4
 UUID_FORM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-Purpose = Literal["session", "email"]
+# "step": short codes for the second step, which another package's pages show.
+Purpose = Literal["session", "step", "email"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,12 @@ class Stashed:
 
 @sensitive_variables()
 def keep(
-    request: HttpRequest, user: AbstractBaseUser, batch_id: UUID, codes: Iterable[str]
+    request: HttpRequest,
+    user: AbstractBaseUser,
+    batch_id: UUID,
+    codes: Iterable[str],
+    *,
+    purpose: Purpose = "session",
 ) -> str:
     """The codes of a new batch, sealed for this session and this browser; for the batch's row.
 
@@ -69,15 +75,22 @@ def keep(
         "batch": str(batch_id),
         "expires_at": expires_at.timestamp(),
         "owner": _owner(write_key(), user),
+        "purpose": purpose,
     }
     request._recovery_stash_secret = secret  # type: ignore[attr-defined]
+    request._recovery_stash_purpose = purpose  # type: ignore[attr-defined]
     parts = (secret, str(request.session.session_key))
-    return seal("session", user, batch_id, expires_at, codes, *parts)
+    return seal(purpose, user, batch_id, expires_at, codes, *parts)
 
 
 @sensitive_variables()
 def read(
-    request: HttpRequest, user: AbstractBaseUser, batch_id: UUID, sealed: str
+    request: HttpRequest,
+    user: AbstractBaseUser,
+    batch_id: UUID,
+    sealed: str,
+    *,
+    purpose: Purpose = "session",
 ) -> Stashed | None:
     """The codes that this session and this browser may still deliver together; else None.
 
@@ -86,7 +99,7 @@ def read(
     """
     for secret in _secrets(request):
         parts = (secret, str(request.session.session_key))
-        if stashed := unseal("session", user, batch_id, sealed, *parts):
+        if stashed := unseal(purpose, user, batch_id, sealed, *parts):
             return stashed
     return None
 
@@ -107,6 +120,11 @@ def noted_batch(request: HttpRequest) -> UUID | None:
     return UUID(noted["batch"]) if noted else None
 
 
+def is_for_other_pages(request: HttpRequest) -> bool:
+    """Whether the codes that were sealed for this session are for another package's pages."""
+    return (_noted(request) or {}).get("purpose") == "step"
+
+
 def is_over(request: HttpRequest, user: AbstractBaseUser) -> bool:
     """Whether sealed codes have to go: expired, or their owner's credentials changed (R-72)."""
     noted = _noted(request)
@@ -118,25 +136,38 @@ def is_over(request: HttpRequest, user: AbstractBaseUser) -> bool:
 
 def forget(request: HttpRequest) -> None:
     """Let this session and this browser know of no codes. The batch's row is not touched."""
+    purpose: Purpose = "step" if is_for_other_pages(request) else "session"
     request.session.pop(SESSION_KEY, None)
     request._recovery_stash_secret = ""  # type: ignore[attr-defined]
+    request._recovery_stash_purpose = purpose  # type: ignore[attr-defined]
+
+
+def note_shown(request: HttpRequest) -> None:
+    """Say that the response to this request holds codes, whoever's page it is."""
+    request._recovery_codes_shown = True  # type: ignore[attr-defined]
+
+
+def is_shown(request: HttpRequest) -> bool:
+    """Whether the response to this request holds codes, on another package's page."""
+    return bool(getattr(request, "_recovery_codes_shown", False))
 
 
 def write_cookie(request: HttpRequest, response: HttpResponseBase) -> None:
     """Hand the browser its part of the key, or take back one that opens nothing any more."""
     secret = getattr(request, "_recovery_stash_secret", None)
+    purpose: Purpose = getattr(request, "_recovery_stash_purpose", "session")
     if secret:
         response.set_cookie(
             COOKIE,
             secret,
             max_age=conf.STASH_TTL,
-            path=_cookie_path(),
+            path=_cookie_path(purpose),
             secure=settings.SESSION_COOKIE_SECURE or request.is_secure(),
             httponly=True,
             samesite="Strict",
         )
     elif secret == "" and has_cookie(request):
-        response.delete_cookie(COOKIE, path=_cookie_path(), samesite="Strict")
+        response.delete_cookie(COOKIE, path=_cookie_path(purpose), samesite="Strict")
 
 
 @sensitive_variables()
@@ -216,12 +247,16 @@ def _secrets(request: HttpRequest) -> list[str]:
     pairs = request.META.get("HTTP_COOKIE", "").split(";")
     named = (pair.partition("=") for pair in pairs)
     values = [value.strip() for name, _equals, value in named if name.strip() == COOKIE]
+    # The request that seals codes may show them too, before the browser has its part.
+    values.insert(0, getattr(request, "_recovery_stash_secret", None) or "")
     return [value for value in values if len(value) == 2 * KEY_BYTES][:MAX_COOKIES]
 
 
-def _cookie_path() -> str:
+def _cookie_path(purpose: Purpose) -> str:
     path = reverse("recovery_dashboard").removesuffix("dashboard/")
     root = get_script_prefix()
+    if purpose == "step":
+        return root
     # Under i18n_patterns the pages have a path for each language.
     return root if path.startswith(f"{root}{get_language()}/") else path
 

@@ -33,6 +33,8 @@ REPEATABLE = {
     Notice.CODES_EMAILED,
     Notice.CODES_INVALIDATED,
     Notice.CODES_DELETED,
+    Notice.FACTOR_ADDED,
+    Notice.FACTOR_REMOVED,
 }
 
 
@@ -66,6 +68,7 @@ def notify(notice: Notice, row: RecoveryCodeAudit) -> None:
     """
     if conf.NOTIFY:
         transaction.on_commit(partial(_notify, notice, row), robust=True)
+        send_on_commit(signals.owner_notified, user=row.user, notice=notice, audit=row)
 
 
 def alert(sender: object, *, audit: RecoveryCodeAudit, **kwargs: Any) -> None:

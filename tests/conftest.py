@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 import time_machine
+from django.apps import apps
 from django.contrib.auth import authenticate, get_user_model
 from django.core.cache import cache
 from django.db import connection
@@ -26,6 +27,9 @@ from tests.pages import DASHBOARD, JSON, LOGIN, PASSWORD, WRONG_CODE
 from tests.processes import MAKE_USERS, MailServer, Site, copied
 
 __all__ = ["DASHBOARD", "JSON", "LOGIN", "PASSWORD", "WRONG_CODE", "Browser", "is_missing"]
+
+# Those need other settings: `pytest --ds tests.with_allauth.settings tests/with_allauth`.
+collect_ignore = [] if apps.is_installed("recovery_backend_allauth") else ["with_allauth"]
 
 # A busy machine is no failure.
 hypothesis_settings.register_profile("suite", deadline=None)

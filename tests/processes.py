@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 PREFIX = DASHBOARD.removesuffix("dashboard/")
 EVENTS = f"{PREFIX}events/"
 STATUS = f"{PREFIX}email/status/"
-PASSWORD_LOGIN = "/login/"
+PASSWORD_LOGIN = "/accounts/login/"
 CODE = re.compile(r"\b(?:\w{6}-){5}\w{6}\b", re.ASCII)
 
 # Everything is waited for, nothing is slept through. Long enough for a busy machine; where it
@@ -329,7 +329,7 @@ class Browser:
 
     def sign_in(self) -> None:
         page = self.get(PASSWORD_LOGIN)
-        answer = self.submit(page, PASSWORD_LOGIN, username=self.name, password=PASSWORD)
+        answer = self.submit(page, PASSWORD_LOGIN, login=self.name, password=PASSWORD)
         assert (answer.status, answer.path) == (200, "/")
 
     def sign_out(self) -> None:

@@ -340,3 +340,50 @@ class TestSource:
     @pytest.mark.parametrize("source", ["row.digest == digest", "if bind != other: pass"])
     def test_the_scan_finds_open_comparisons(self, source):
         assert open_comparisons(source)
+
+
+class TestShortCodes:
+    """Codes of other packages: too weak to be looked for without knowing whose they should be."""
+
+    @pytest.mark.parametrize(
+        ("typed", "canonical"),
+        [
+            ("12345678", "12345678"),
+            ("1234 5678", "12345678"),
+            ("1234-5678", "12345678"),
+            ("3. 12345678", "12345678"),
+            ("abcd2345", "abcd2345"),
+            ("ABCD2345", "ABCD2345"),
+        ],
+    )
+    def test_separators_do_not_matter_and_letters_keep_their_case(self, typed, canonical):
+        assert codes.canonicalise_short(typed) == canonical
+
+    @pytest.mark.parametrize(
+        "typed", [None, 5, b"12345678", "", "123", "1" * 36, "1234567é", "1234_678", "1" * 257]
+    )
+    def test_anything_else_is_none(self, typed):
+        assert codes.canonicalise_short(typed) is None
+
+    def test_one_code_of_two_users_has_two_digests(self):
+        mine, _ = codes.stored_short_form("12345678", write_key(), user_id=1, batch_id=1)
+        theirs, _ = codes.stored_short_form("12345678", write_key(), user_id=2, batch_id=2)
+        assert mine != theirs
+        assert PresentedCode("1234 5678").short_digests(1) == [mine]
+
+    def test_its_digest_is_no_digest_of_a_long_code(self):
+        """So that no page without a first factor can find it."""
+        stored, _ = codes.stored_short_form("12345678", write_key(), user_id=1, batch_id=1)
+        assert stored not in PresentedCode("12345678").digests()
+
+    def test_its_tag_names_user_and_batch(self):
+        _, bind = codes.stored_short_form("12345678", write_key(), user_id=1, batch_id=7)
+        code, key_id = PresentedCode("12345678"), write_key().id
+        assert code.is_bound_to(bind, key_id=key_id, user_id=1, batch_id=7, is_short=True)
+        assert not code.is_bound_to(bind, key_id=key_id, user_id=2, batch_id=7, is_short=True)
+        assert not code.is_bound_to(bind, key_id=key_id, user_id=1, batch_id=8, is_short=True)
+        assert not code.is_bound_to(bind, key_id=key_id, user_id=1, batch_id=7)
+
+    def test_what_is_no_code_is_not_stored(self):
+        with pytest.raises(ValueError, match="Not a recovery code"):
+            codes.stored_short_form("123", write_key(), user_id=1, batch_id=1)

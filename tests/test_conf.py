@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
+from django.utils.timezone import is_aware
 
 from recovery_backend import setting_types as rooms
 from recovery_backend.conf import GROUPS, Conf, conf, table
@@ -29,6 +30,8 @@ WRONG = {
     rooms.Rate: [None, 60, "60", "0/m", "60/x", "60/m\n", "-1/m", "60 / m"],
     rooms.Flag: [None, "True", "yes", 1.0, []],
     rooms.Choice: [None, "", "everything", 1, True, ["off"], {}],
+    rooms.Paths: [None, "/", 5, ["app/"], [5], {"/app"}],
+    rooms.Audience: [None, 5, "", "nobody", "no.such.function", "django.conf.global_settings.DEBUG"],
     rooms.OptionalFlag: ["True", 1, 0, []],
     rooms.Whole: [*NOT_A_NUMBER, 5.0],
     rooms.Number: NOT_A_NUMBER,
@@ -43,6 +46,8 @@ RIGHT = {
     rooms.FileName: ["codes", "my-codes_2.backup", "x" * 64],
     rooms.Rate: ["1/s", "60/m", "100/10m", "5/h", "5/d"],
     rooms.Flag: [True, False],
+    rooms.Paths: [[], (), ["/"], ("/app/", "/api")],
+    rooms.Audience: ["everyone", "staff", bool],
     rooms.OptionalFlag: [True, False, None],
     rooms.OptionalWhole: [None],
     rooms.KeyList: [[], (), ["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]],
@@ -203,3 +208,10 @@ def test_a_file_name_is_read_as_a_plain_one(settings, configured, expected):
     assert expected == conf.DEFAULT_FILE_NAME
     row = ROWS["DJANGO_AUTH_RECOVERY_CODES_DEFAULT_FILE_NAME"]
     assert (row.problem(configured) is None) == (configured == expected)
+
+
+def test_a_function_may_be_named_by_its_path():
+    with override_settings(
+        DJANGO_AUTH_RECOVERY_CODES_MFA_REQUIRED_FOR="django.utils.timezone.is_aware"
+    ):
+        assert conf.MFA_REQUIRED_FOR is is_aware

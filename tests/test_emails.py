@@ -642,7 +642,7 @@ class TestCodes:
         if fault == "server":
             use_mail_backend(settings, "tests.test_emails.RudeMail")
         elif fault == "template":
-            break_template(settings, "recovery_backend/email/codes.html")
+            break_template(settings, "recovery_backend/email/codes_message.html")
         else:
             user.email = ""
         with pytest.raises(Exception) as raised:  # noqa: B017

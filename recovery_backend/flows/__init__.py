@@ -23,8 +23,11 @@ from recovery_backend.flows.delivery import (
 from recovery_backend.flows.entry import (
     check_credentials,
     clear_cooldown,
+    note_code_sign_in,
+    note_other_sign_in,
     note_sign_in,
     reopen_on_sign_in,
+    second_step_url,
     sign_in,
     wait_seconds,
 )
@@ -32,7 +35,9 @@ from recovery_backend.flows.guards import (
     active_batch,
     count_action,
     require_recent_sign_in,
+    require_second_factor,
 )
+from recovery_backend.flows.step import use_at_step
 from recovery_backend.flows.support import (
     can_help,
     clear_waits,
@@ -63,14 +68,19 @@ __all__ = [
     "forget_plaintext",
     "generate",
     "invalidate_code",
+    "note_code_sign_in",
+    "note_other_sign_in",
     "note_sign_in",
     "plaintext_of",
     "reopen_on_sign_in",
     "require_new_batch",
     "require_recent_sign_in",
+    "require_second_factor",
     "revoke_codes",
+    "second_step_url",
     "send_emergency_code",
     "sign_in",
+    "use_at_step",
     "verify",
     "wait_seconds",
 ]

@@ -124,7 +124,9 @@ def delete_code(request: HttpRequest, code: PresentedCode) -> None:
 
 
 def _retire(request: HttpRequest, code: PresentedCode, status: RecoveryCode.Status) -> None:
-    row = RecoveryCode.objects.presented(code)
+    # A short code that is guessed here is lost to whoever guessed it. `verify` takes none: it would
+    # tell of one that goes on working, past the counter of the second step.
+    row = RecoveryCode.objects.presented_by(_user(request), code)
     if row is None or row.user_id != request.user.pk or not row.is_sealed(code):
         raise CodeRefused
     event, notice = RETIREMENTS[status]

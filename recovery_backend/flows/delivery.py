@@ -108,7 +108,7 @@ def email_codes(request: HttpRequest, batch: RecoveryCodeBatch) -> None:
     user = _user(request)
     if not conf.EMAIL_CODES:
         raise EmailTurnedOff
-    if not (address := emails.address_of(user)):
+    if not (address := emails.delivery_address(user)):
         raise NoAddress
     if batch.has_emailed:
         raise AlreadyDelivered("email")
@@ -193,7 +193,7 @@ def _deliverable(request: HttpRequest, batch: RecoveryCodeBatch) -> Stashed:
 def _held(request: HttpRequest) -> tuple[RecoveryCodeBatch | None, Stashed | None]:
     """The active batch and its plaintext, if this session and browser can open it together."""
     drop_stale_plaintext(request)
-    if not stash.has_cookie(request):
+    if not stash.has_cookie(request) or stash.is_for_other_pages(request):
         return None, None
     batch = RecoveryCodeBatch.objects.active_of(_user(request))
     if batch is None or not batch.sealed:
@@ -221,7 +221,7 @@ def _note_unreadable(request: HttpRequest, batch: RecoveryCodeBatch) -> None:
 
 
 def _forget_if_all_delivered(request: HttpRequest, batch: RecoveryCodeBatch) -> bool:
-    can_email = conf.EMAIL_CODES and emails.address_of(_user(request))
+    can_email = conf.EMAIL_CODES and emails.delivery_address(_user(request))
     is_emailed = batch.email_state == batch.EmailState.SENT
     if not (batch.has_viewed and batch.has_downloaded and (is_emailed or not can_email)):
         return False

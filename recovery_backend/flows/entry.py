@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from django.contrib.auth import BACKEND_SESSION_KEY, authenticate, login
+from django.contrib.auth import BACKEND_SESSION_KEY, authenticate
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from recovery_backend import audit, backends, cooldown
+from recovery_backend import accounts, audit, backends, cooldown
 from recovery_backend.addresses import email_of
 from recovery_backend.audit import Event, Reason, logger
 from recovery_backend.clients import client_of
 from recovery_backend.codes import PresentedCode
 from recovery_backend.conf import conf
-from recovery_backend.exceptions import CooldownActive
+from recovery_backend.exceptions import CooldownActive, NotVerified
 from recovery_backend.transactions import in_transaction
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def check_credentials(
     """The user whom these credentials may sign in, with the code spent; else None.
 
     With LOGIN_MODE "second_factor" the password is needed too. Raises `CooldownActive` while the
-    client has to wait.
+    client has to wait, and `NotVerified` for a right code that the site's accounts refuse.
     """
     if conf.LOGIN_MODE == "second_factor":
         user = _check_with_password(request, email, code, password or "")
@@ -65,6 +65,9 @@ def check_credentials(
         user = authenticate(request, email=email, recovery_code=code)
     if user is None and (wait := getattr(request, "recovery_wait_seconds", 0)):
         raise CooldownActive(wait)
+    if user is None and (owner := getattr(request, "recovery_refused_owner", None)):
+        accounts.of_site().help_in(request, owner)
+        raise NotVerified
     return user
 
 
@@ -93,16 +96,35 @@ def _check_with_password(
     return user if spent is not None else None
 
 
-def sign_in(request: HttpRequest, user: AbstractBaseUser) -> None:
-    """Sign the user in under a new session key, also when they were signed in already (R-32)."""
-    was_signed_in = request.user.is_authenticated
-    login(request, cast("User", user))
-    if was_signed_in:  # login() keeps the key of a session that is the same user's
+def sign_in(request: HttpRequest, user: AbstractBaseUser, url: str) -> HttpResponse | None:
+    """Sign the user in under a new session key, also when they were signed in already (R-32).
+
+    None when they may go on to `url`; else what the site's accounts show them instead.
+    """
+    if request.user.is_authenticated:  # login() keeps the key of a session of the same user's
         request.session.cycle_key()
+    response = accounts.of_site().sign_in(request, user, url)
+    if response is None:
+        note_code_sign_in(request)
+    return response
+
+
+def note_code_sign_in(request: HttpRequest) -> None:
+    """Remember in the session that it began with e-mail address and code."""
     request.session[SESSION_KEY] = {
         "method": "recovery_code",
         "at": timezone.now().isoformat(timespec="seconds"),
     }
+
+
+def note_other_sign_in(request: HttpRequest) -> None:
+    """Forget that the session once began with a code: its user has signed in otherwise since."""
+    request.session.pop(SESSION_KEY, None)
+
+
+def second_step_url() -> str | None:
+    """Where a code is asked for after the password; None where our page asks for both, or one."""
+    return accounts.of_site().second_step_url() if conf.LOGIN_MODE == "second_factor" else None
 
 
 def reopen_on_sign_in(

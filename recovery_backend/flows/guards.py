@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.utils import timezone
 
-from recovery_backend import audit, cooldown
+from recovery_backend import accounts, audit, cooldown
 from recovery_backend.addresses import email_of
 from recovery_backend.audit import Event, Reason, RecoveryCodeAudit, logger
 from recovery_backend.clients import client_of
@@ -17,6 +17,7 @@ from recovery_backend.conf import conf
 from recovery_backend.cooldown import Refusal
 from recovery_backend.exceptions import (
     CooldownActive,
+    FactorUnproven,
     NoActiveBatch,
     NotCounted,
     NotTheirs,
@@ -36,6 +37,13 @@ def require_recent_sign_in(request: HttpRequest) -> None:
     if timezone.now().timestamp() - signed_in_at > max_age:
         _record_hourly(request, Event.REAUTH_FAIL, Reason.STALE)
         raise SignInTooOld
+
+
+def require_second_factor(request: HttpRequest, wanted: str) -> None:
+    """Raise `FactorUnproven` where the site's accounts ask this session for more (R-43)."""
+    if url := accounts.of_site().step_up_url(request, wanted):
+        _record_hourly(request, Event.REAUTH_FAIL, Reason.UNPROVEN)
+        raise FactorUnproven(url)
 
 
 def count_action(request: HttpRequest) -> None:

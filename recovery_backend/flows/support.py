@@ -204,7 +204,7 @@ def _hand_over(user: AbstractBaseUser, issued: Issued) -> None:
     sealed = stash.seal("email", user, batch.public_id, expires_at, issued.codes)
     batch.queue_email()
     if conf.STORE_EMAIL_LOG:
-        RecoveryCodeEmailLog.queue(batch, emails.address_of(user))
+        RecoveryCodeEmailLog.queue(batch, emails.delivery_address(user))
     tasks.email_emergency_code(batch.pk, sealed)
 
 
@@ -229,7 +229,7 @@ def emergency_refusal(user: AbstractBaseUser) -> RecoveryCodeError | None:
         return NotAllowed("off")
     if not conf.EMAIL_CODES:
         return EmailTurnedOff()
-    return None if emails.address_of(user) else NoAddress()
+    return None if emails.delivery_address(user) else NoAddress()
 
 
 def _is_shut_out(user: AbstractBaseUser) -> bool:

@@ -3,6 +3,7 @@
 from recovery_backend.audit import RecoveryCodeAudit
 from recovery_backend.cooldown import RecoveryCodeCooldown
 from recovery_backend.models.admin_pages import RecoveryCodeDesk, RecoveryCodeOverview
+from recovery_backend.models.adopted import Adopted, adopt, adoptable
 from recovery_backend.models.batches import (
     EMERGENCY_HOURS,
     MAX_DAYS_TO_EXPIRE,
@@ -29,6 +30,7 @@ from recovery_backend.seals import RecoveryCodeAuditSeal
 __all__ = [
     "EMERGENCY_HOURS",
     "MAX_DAYS_TO_EXPIRE",
+    "Adopted",
     "Issued",
     "PartialIndex",
     "RecoveryCode",
@@ -45,8 +47,10 @@ __all__ = [
     "RecoveryCodeQuerySet",
     "RecoveryCodeReminderScheduler",
     "RecoveryCodeSetup",
+    "adopt",
     "lock",
     "owners_of_email",
     "shown_email_state",
     "users_of_email",
+    "adoptable",
 ]

@@ -72,6 +72,13 @@ class RecoveryCodeQuerySet(models.QuerySet["RecoveryCode"]):
         found = self.filter(digest__in=code.digests()).select_related("user")
         return next(iter(found), None)
 
+    def presented_by(
+        self, user: AbstractBaseUser, code: codes.PresentedCode
+    ) -> RecoveryCode | None:
+        """As `presented`, for a user whose first factor is proven: short codes of theirs too."""
+        digests = [*code.digests(), *code.short_digests(user.pk)]
+        return next(iter(self.filter(digest__in=digests).select_related("user")), None)
+
 
 class RecoveryCode(models.Model):
     """One code, as digests. Nothing may point to this table: rows are purged without cascades."""
@@ -100,6 +107,11 @@ class RecoveryCode(models.Model):
     key_id = models.CharField(max_length=12, editable=False)
     status = models.CharField(
         _("status"), max_length=12, choices=Status.choices, default=Status.ACTIVE
+    )
+    is_step_only = models.BooleanField(
+        _("second step only"),
+        default=False,
+        help_text=_("A short code of another package: it works after the first factor only."),
     )
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
     retired_at = models.DateTimeField(_("retired"), null=True, blank=True)
@@ -140,6 +152,26 @@ class RecoveryCode(models.Model):
             expires_at=batch.expires_at,
         )
 
+    @classmethod
+    @sensitive_variables()
+    def adopted_from(cls, code: str, batch: RecoveryCodeBatch, *, is_used: bool) -> RecoveryCode:
+        """The row of a short code of another package, not yet saved; spent if it was.
+
+        It never expires, as in the package that it comes from, whatever its batch does.
+        """
+        key = write_key()
+        digest, bind = codes.stored_short_form(code, key, user_id=batch.user_id, batch_id=batch.pk)
+        return cls(
+            batch=batch,
+            user_id=batch.user_id,
+            digest=digest,
+            bind=bind,
+            key_id=key.id,
+            is_step_only=True,
+            status=cls.Status.USED if is_used else cls.Status.ACTIVE,
+            retired_at=timezone.now() if is_used else None,
+        )
+
     def retire(self, status: Status) -> bool:
         """Invalidate or delete the code, unless it was used. True for one caller (R-46)."""
         unused = [self.Status.ACTIVE]
@@ -166,20 +198,32 @@ class RecoveryCode(models.Model):
     def is_sealed(self, code: codes.PresentedCode) -> bool:
         """Whether this row was made for its owner and batch, with this code (R-17)."""
         return code.is_bound_to(
-            bytes(self.bind), key_id=self.key_id, user_id=self.user_id, batch_id=self.batch_id
+            bytes(self.bind),
+            key_id=self.key_id,
+            user_id=self.user_id,
+            batch_id=self.batch_id,
+            is_short=self.is_step_only,
         )
 
     def refusal(self, code: codes.PresentedCode, email: str) -> Reason | None:
         """Why this presented code must not sign its owner in; None when it may (R-22, R-23)."""
-        owner = self.user
         if not self.is_sealed(code):
             return Reason.TAMPER
-        if not is_same_email(email, email_of(owner)):
+        if not is_same_email(email, email_of(self.user)):
             return Reason.MISMATCH
+        return Reason.POLICY if self.is_step_only else self._state_refusal()
+
+    def refusal_at_step(self, code: codes.PresentedCode, user: AbstractBaseUser) -> Reason | None:
+        """Why it must not complete the sign-in of this user, whose first factor is proven."""
+        if self.user_id != user.pk:
+            return Reason.FOREIGN
+        return self._state_refusal() if self.is_sealed(code) else Reason.TAMPER
+
+    def _state_refusal(self) -> Reason | None:
         if self.status == self.Status.USED:
             return Reason.USED
         if self.status != self.Status.ACTIVE:
             return Reason.REVOKED
         if self.expires_at is not None and self.expires_at <= timezone.now():
             return Reason.EXPIRED
-        return None if getattr(owner, "is_active", True) else Reason.INACTIVE
+        return None if getattr(self.user, "is_active", True) else Reason.INACTIVE

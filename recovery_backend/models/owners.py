@@ -38,6 +38,13 @@ class RecoveryCodeSetup(models.Model):
         help_text=_("When an administrator last asked this user to generate new codes."),
     )
 
+    codes_offered_at = models.DateTimeField(
+        _("codes offered"),
+        null=True,
+        blank=True,
+        help_text=_("When this user was last led to generate codes, after adding a factor."),
+    )
+
     class Meta:
         verbose_name = _("set-up state")
         verbose_name_plural = _("set-up states")
@@ -58,6 +65,13 @@ class RecoveryCodeSetup(models.Model):
             is_answered | Q(new_batch_required_at__isnull=True), user_id=user.pk
         )
         return rows.update(new_batch_required_at=timezone.now()) == 1
+
+    @classmethod
+    def claim_offer(cls, user: AbstractBaseUser) -> bool:
+        """Say that codes were offered. True for one of any number of callers, once in all."""
+        cls.objects.get_or_create(user_id=user.pk)
+        offered = cls.objects.filter(user_id=user.pk, codes_offered_at__isnull=True)
+        return offered.update(codes_offered_at=timezone.now()) == 1
 
 
 class RecoveryCodeEmailLog(models.Model):

@@ -28,6 +28,7 @@ from recovery_backend.exceptions import (
     CodeRefused,
     CooldownActive,
     EmailTurnedOff,
+    FactorUnproven,
     NoActiveBatch,
     NoAddress,
     NotCounted,
@@ -79,12 +80,15 @@ class ActionView(RecoveryPage, LoginRequiredMixin, View):
             flows.count_action(request)
             if self.needs_recent_sign_in:
                 flows.require_recent_sign_in(request)
+                flows.require_second_factor(request, reverse("recovery_dashboard"))
             return self.act(request)
         except CooldownActive as cooldown:
             return self.wait_response(cooldown.wait_seconds)
         except SignInTooOld:
             text = _("For this, please sign in again. Nothing was changed.")
             return self.sign_in(text, status=403)
+        except FactorUnproven as unproven:
+            return self.step_up(unproven.url)
         except NotCounted:
             return self.unavailable()
         except NotTheirs:
@@ -153,6 +157,15 @@ class ActionView(RecoveryPage, LoginRequiredMixin, View):
             return JsonResponse(answer, status=status)
         messages.warning(self.request, text, fail_silently=True)
         return target
+
+    def step_up(self, url: str) -> HttpResponse:
+        """To where the second factor is proven, and from there to the dashboard."""
+        text = _("For this, please confirm your second factor. Nothing was changed.")
+        if wants_json(self.request):
+            answer = {"code": "mfa_required", "detail": text, "redirect_to": url}
+            return JsonResponse(answer, status=403)
+        messages.warning(self.request, text, fail_silently=True)
+        return HttpResponseRedirect(url)
 
     def confirm(self, **context: Any) -> HttpResponse:
         """A page that asks before something ends for good; works without JavaScript (R-138)."""

@@ -38,6 +38,8 @@ class Delivery:
     has_emailed: bool
     email_state: str
     address: str
+    needs_address: bool
+    """Whether an e-mail would be possible, to an address that is known to be the owner's."""
     default_format: str
 
     @property
@@ -70,7 +72,7 @@ class DashboardView(RecoveryPage, LoginRequiredMixin, TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         user: Any = self.request.user
         context = self._without_plaintext(user, **kwargs)
-        batch, address = context["overview"].batch, emails.address_of(user)
+        batch, address = context["overview"].batch, emails.delivery_address(user)
         # Last, so that a fault in anything else costs nobody the one view of their codes.
         plaintext = flows.plaintext_of(self.request, may_show=may_show(self.request))
         delivery = _delivery(batch, plaintext, address)
@@ -85,7 +87,8 @@ class DashboardView(RecoveryPage, LoginRequiredMixin, TemplateView):
                 "account": email_of(user) or user.get_username(),
                 "has_address": bool(canonical_email(email_of(user))),
                 "overview": overview,
-                "can_verify": not (overview.needs_new_codes or overview.has_passed_test),
+                "can_verify": overview.can_test
+                and not (overview.needs_new_codes or overview.has_passed_test),
                 "replaces": overview.batch is not None,
                 "days_to_expire_max": MAX_DAYS_TO_EXPIRE,
                 "history": overview.page(self.request.GET.get("page")),
@@ -122,13 +125,15 @@ def _delivery(
     if plaintext is None and batch.shown_email_state == "none":
         return None
     is_there = plaintext is not None
+    may_email = is_there and conf.EMAIL_CODES and not batch.has_emailed
     return Delivery(
         can_download=is_there and not batch.has_downloaded,
         has_downloaded=batch.has_downloaded,
-        can_email=is_there and conf.EMAIL_CODES and bool(address) and not batch.has_emailed,
+        can_email=may_email and bool(address),
         has_emailed=batch.has_emailed,
         email_state=batch.shown_email_state,
         address=address,
+        needs_address=may_email and not address,
         default_format=conf.DEFAULT_FORMAT,
     )
 

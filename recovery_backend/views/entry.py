@@ -13,6 +13,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render, resolve_url
 from django.urls import NoReverseMatch
 from django.utils.decorators import method_decorator
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
 from recovery_backend import emails, flows
@@ -35,18 +36,22 @@ class LoginView(RecoveryPage, auth_views.LoginView):
     @method_decorator(login_not_required)
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if conf.LOGIN_MODE == "off":
-            return protected(self._turned_off())
+            detail = _("Signing in with a recovery code is turned off on this site.")
+            return protected(self._closed("off", detail))
+        if url := flows.second_step_url():
+            return protected(self._led_to(url))
         return super().dispatch(request, *args, **kwargs)
 
     def get_default_redirect_url(self) -> str:
         return resolve_url(conf.REDIRECT_VIEW)
 
     def form_valid(self, form: Any) -> HttpResponse:
-        flows.sign_in(self.request, form.get_user())
         target = self._target()
-        if wants_json(self.request):
-            return JsonResponse({"redirect_to": target})
-        return HttpResponseRedirect(target)
+        response = flows.sign_in(self.request, form.get_user(), target)
+        response = response or HttpResponseRedirect(target)
+        if wants_json(self.request) and isinstance(response, HttpResponseRedirect):
+            return JsonResponse({"redirect_to": response.url})
+        return response
 
     def form_invalid(self, form: Any) -> HttpResponse:
         if form.wait_seconds:
@@ -87,11 +92,19 @@ class LoginView(RecoveryPage, auth_views.LoginView):
     def _next_try_seconds(self) -> int:
         return getattr(self.request, "recovery_next_try_seconds", 0)
 
-    def _turned_off(self) -> HttpResponse:
-        detail = _("Signing in with a recovery code is turned off on this site.")
+    def _led_to(self, url: str) -> HttpResponse:
+        """The page where a password comes first; whoever has sent a code is told why not here."""
+        if self.request.method not in {"GET", "HEAD"} or wants_json(self.request):
+            detail = _("Sign in with your password first. You can use a recovery code after it.")
+            return self._closed("second_factor", detail, redirect_to=url)
+        if wanted := self.get_redirect_url():
+            url = f"{url}?{urlencode({self.redirect_field_name: wanted})}"
+        return HttpResponseRedirect(url)
+
+    def _closed(self, code: str, detail: str, **data: str) -> HttpResponse:
         if wants_json(self.request):
-            return JsonResponse({"code": "off", "detail": detail}, status=403)
-        context = {"detail": detail, "recovery_site_name": emails.site_name()}
+            return JsonResponse({"code": code, "detail": detail, **data}, status=403)
+        context = {"detail": detail, "recovery_site_name": emails.site_name(), **data}
         return render(self.request, "recovery_backend/unavailable.html", context, status=403)
 
 

@@ -1,0 +1,184 @@
+"""Short codes of another package, taken over into our tables: for the second step only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, cast
+from uuid import UUID, uuid4
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from recovery_backend import audit, signals
+from recovery_backend.addresses import email_of
+from recovery_backend.audit import Event, RecoveryCodeAudit
+from recovery_backend.clients import NOBODY, Client
+from recovery_backend.codes import PresentedCode, canonicalise_short
+from recovery_backend.models.batches import RecoveryCodeBatch, Seal, lock
+from recovery_backend.models.codes import RecoveryCode
+from recovery_backend.transactions import in_transaction
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What was taken over: nothing, if all of it had been before."""
+
+    batch: RecoveryCodeBatch | None = None
+    number_unused: int = 0
+    number_spent: int = 0
+    entry: RecoveryCodeAudit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """On whose request it happens, and when the codes were made, if that is known."""
+
+    client: Client = NOBODY
+    actor: AbstractBaseUser | None = None
+    issued_at: datetime | None = None
+
+
+@sensitive_variables()
+def adopt(
+    user: AbstractBaseUser,
+    codes: Sequence[tuple[str, bool]],
+    *,
+    replaces: bool,
+    client: Client = NOBODY,
+    actor: AbstractBaseUser | None = None,
+    issued_at: datetime | None = None,
+    seal: Seal | None = None,
+) -> Adopted:
+    """Codes of another package, each with whether it is spent, as codes of this user.
+
+    With `replaces` they are a new list, and the user's older codes end; without it they join the
+    codes that the user has. They work as the second factor only, and never expire. Codes that
+    were taken over before stay as they are now. Raises `ValueError`, with nothing changed, for
+    what is no short code of digits and letters.
+    """
+    origin = Origin(client, actor, issued_at)
+
+    @sensitive_variables()  # a lambda would show the codes in an error report
+    def work() -> Adopted:
+        return _adopt(cast("User", user), codes, replaces, origin, seal)
+
+    return in_transaction(work)
+
+
+@sensitive_variables()
+def adoptable(user: AbstractBaseUser, codes: Sequence[tuple[str, bool]]) -> Adopted:
+    """The counts that `adopt` would give, with nothing changed. Raises `ValueError` as it does."""
+    states = _unknown(cast("User", user), codes).values()
+    return Adopted(number_unused=len(states) - sum(states), number_spent=sum(states))
+
+
+@sensitive_variables()
+def _adopt(
+    user: User,
+    codes: Sequence[tuple[str, bool]],
+    replaces: bool,
+    origin: Origin,
+    seal: Seal | None,
+) -> Adopted:
+    lock(user)
+    fresh = _unknown(user, codes)
+    if not fresh:
+        return Adopted()
+    now = timezone.now()
+    replaced = RecoveryCodeBatch._retire_active(user, now) if replaces else 0
+    batch, is_new = _batch_of(user, fresh, origin, seal)
+    rows = []
+    for code, is_spent in fresh.items():  # a comprehension's variables would show in a report
+        rows.append(RecoveryCode.adopted_from(code, batch, is_used=is_spent))
+    RecoveryCode.objects.bulk_create(rows)
+    number_spent = sum(fresh.values())
+    entries = _entries(batch, len(fresh) - number_spent, number_spent, replaced, origin)
+    audit.record(*entries)
+    if is_new:
+        _announce(user, batch)
+    return Adopted(batch, len(fresh) - number_spent, number_spent, entries[0])
+
+
+@sensitive_variables()
+def _unknown(user: User, codes: Sequence[tuple[str, bool]]) -> dict[str, bool]:
+    """Those that no row of the user stands for, in canonical form; spent if all alike are."""
+    states: dict[str, bool] = {}
+    for code, is_spent in codes:
+        if (canonical := canonicalise_short(code)) is None:
+            raise ValueError("Not a short code.")
+        states[canonical] = states.get(canonical, True) and is_spent
+    digests = {}
+    for code in states:
+        digests[code] = set(PresentedCode(code).short_digests(user.pk))
+    known = _stored({digest for each in digests.values() for digest in each})
+    for code in digests:
+        if digests[code] & known:
+            del states[code]
+    return states
+
+
+def _stored(digests: set[UUID]) -> set[UUID]:
+    found = RecoveryCode.objects.filter(digest__in=digests)
+    return set(found.values_list("digest", flat=True)) if digests else set()
+
+
+@sensitive_variables()
+def _batch_of(
+    user: User, codes: dict[str, bool], origin: Origin, seal: Seal | None
+) -> tuple[RecoveryCodeBatch, bool]:
+    """The active batch, made larger by these codes, or a new one; whether it is new."""
+    active = RecoveryCodeBatch.objects.active_of(user)
+    if active is None:
+        return _new_batch(user, codes, origin, seal), True
+    RecoveryCodeBatch.objects.filter(pk=active.pk).update(
+        number_issued=F("number_issued") + len(codes), modified_at=timezone.now()
+    )
+    return active, False
+
+
+@sensitive_variables()
+def _new_batch(
+    user: User, codes: dict[str, bool], origin: Origin, seal: Seal | None
+) -> RecoveryCodeBatch:
+    public_id = uuid4()
+    return RecoveryCodeBatch.objects.create(
+        public_id=public_id,
+        user=user,
+        issued_at=origin.issued_at or timezone.now(),
+        number_issued=len(codes),
+        sealed=seal(public_id, list(codes)) if seal else "",
+    )
+
+
+def _entries(
+    batch: RecoveryCodeBatch, unused: int, spent: int, replaced: int, origin: Origin
+) -> list[RecoveryCodeAudit]:
+    data = {"number_of_codes": unused, "number_spent": spent, "is_replacement": bool(replaced)}
+    events = [Event.BATCH_ADOPTED, *([Event.BATCH_SUPERSEDED] if replaced else [])]
+    return [
+        audit.entry(
+            event,
+            client=origin.client,
+            user=batch.user,
+            actor=origin.actor,
+            email=email_of(batch.user),
+            batch=batch.pk if event == Event.BATCH_ADOPTED else None,
+            data=data,
+        )
+        for event in events
+    ]
+
+
+def _announce(user: User, batch: RecoveryCodeBatch) -> None:
+    transaction.on_commit(
+        lambda: signals.codes_generated.send_robust(RecoveryCodeBatch, user=user, batch=batch),
+        robust=True,
+    )
