@@ -47,9 +47,10 @@ def sdist(built):
 
 
 def test_the_wheel_holds_the_whole_package(wheel):
-    package = ROOT / "recovery_backend"
+    packages = [ROOT / "recovery_backend", ROOT / "integrations" / "recovery_backend_allauth"]
     wanted = {
-        str(file.relative_to(ROOT))
+        str(file.relative_to(package.parent))
+        for package in packages
         for file in package.rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
     }
@@ -58,7 +59,7 @@ def test_the_wheel_holds_the_whole_package(wheel):
         "recovery_backend/migrations/0001_initial.py",
         "recovery_backend/static/recovery_backend/recovery.css",
         "recovery_backend/templates/recovery_backend/login.html",
-        "recovery_backend/templates/recovery_backend/email/code_used.txt",
+        "recovery_backend/templates/recovery_backend/email/code_used_message.txt",
     } <= wanted
     assert wanted <= set(wheel.namelist())
 
@@ -67,6 +68,7 @@ def test_the_wheel_holds_nothing_else(wheel):
     tops = {name.partition("/")[0] for name in wheel.namelist()}
     assert tops == {
         "recovery_backend",
+        "recovery_backend_allauth",
         f"django_recovery_backend-{recovery_backend.__version__}.dist-info",
     }
 

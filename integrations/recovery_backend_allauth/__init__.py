@@ -1,0 +1,1 @@
+"""Recovery codes as the fallback of django-allauth's second factor."""

@@ -1,0 +1,1 @@
+"""Signing in with e-mail address and code, for allauth's headless clients."""

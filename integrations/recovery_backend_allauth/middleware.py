@@ -1,0 +1,48 @@
+"""What a session may open: asked of its own record of steps, before the view runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from recovery_backend_allauth import binding, enrolment, required, restricted
+
+Gate = Callable[[HttpRequest], HttpResponseBase | None]
+# Each answers in the view's place, or lets it run. Whose session it is comes before what it may do.
+GATES: tuple[Gate, ...] = (
+    binding.answer,
+    restricted.answer,
+    required.answer,
+    enrolment.answer,
+)
+
+
+class MFARequiredMiddleware:
+    """Holds MFA_REQUIRED_PATHS, restricted sessions and the binding of sessions.
+
+    After allauth's AccountMiddleware. Works under WSGI and ASGI.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: object, args: object, kwargs: object
+    ) -> HttpResponseBase | None:
+        # Django runs this in a thread where the site is asynchronous.
+        for gate in GATES:
+            if response := gate(request):
+                return response
+        return None

@@ -1,0 +1,375 @@
+"""`adopt_allauth_recovery_codes`: printed codes go on working, used ones stay used."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tracemalloc
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
+from django.urls import reverse
+from django.utils import timezone
+from recovery_backend_allauth import adoption, marker, take_over
+
+from recovery_backend import flows
+from recovery_backend.codes import PresentedCode
+from recovery_backend.history import overview_of
+from recovery_backend.models import (
+    RecoveryCode,
+    RecoveryCodeAudit,
+    RecoveryCodeBatch,
+    RecoveryCodeSetup,
+    adopt,
+)
+from tests.test_races import together
+from tests.with_allauth.conftest import AUTHENTICATE, add_passkey, add_totp
+from tests.with_allauth.test_adoption import Adapter, left_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ROOT = Path(__file__).parent.parent.parent
+COMMAND = "adopt_allauth_recovery_codes"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def run(**options):
+    """What it wrote, what it wrote as errors, and its exit code."""
+    out, err = io.StringIO(), options.pop("stderr", None) or io.StringIO()
+    try:
+        call_command(COMMAND, stdout=out, stderr=err, **options)
+    except SystemExit as ended:
+        return out.getvalue(), err.getvalue(), ended.code
+    return out.getvalue(), err.getvalue(), 0
+
+
+def counts(**options):
+    return json.loads(run(json=True, **options)[0])
+
+
+def seed_of(user):
+    return Authenticator.objects.get(user=user, type="recovery_codes").data["seed"]
+
+
+@pytest.fixture
+def make_owner(make_user):
+    """A user with TOTP and allauth's own codes, of which the first ones are used: both."""
+
+    def make(used=0):
+        user = make_user()
+        add_totp(user)
+        stock = RecoveryCodes.activate(user)
+        codes = stock.generate_codes()
+        assert all(stock.validate_code(code) for code in codes[:used])
+        return user, codes
+
+    return make
+
+
+class TestPrintedCodes:
+    def test_they_go_on_working_once_each(self, make_owner, before_step):
+        user, codes = make_owner()
+        run()
+        assert before_step(user).post(AUTHENTICATE, {"code": codes[7]}).status_code == 302
+        assert before_step(user).post(AUTHENTICATE, {"code": codes[7]}).status_code == 200
+        assert before_step(user).post(AUTHENTICATE, {"code": codes[8]}).status_code == 302
+
+    def test_used_ones_stay_used(self, make_owner, before_step, events):
+        user, codes = make_owner(used=2)
+        run()
+        assert before_step(user).post(AUTHENTICATE, {"code": codes[1]}).status_code == 200
+        assert ("mfa.fallback_fail", "used") in events()
+        assert RecoveryCode.objects.filter(user=user, status="used").count() == 2
+
+    def test_they_do_not_sign_in_with_the_address(self, make_owner, post_code, client):
+        user, codes = make_owner()
+        run()
+        assert post_code(user.email, codes[0]).status_code == 200
+        assert "_auth_user_id" not in client.session
+        assert RecoveryCode.objects.usable().of_user(user).count() == 10
+
+    def test_no_seed_is_left(self, make_owner):
+        """R-10."""
+        user, codes = make_owner(used=1)
+        seed = seed_of(user)
+        assert left_of(seed) == {"mfa_authenticator"}
+        run()
+        assert left_of(seed, *codes) == set()
+
+    def test_nor_on_the_administrators_page_of_the_row(self, make_owner, make_user, client):
+        user, _codes = make_owner()
+        seed = seed_of(user)
+        row = Authenticator.objects.get(user=user, type="recovery_codes")
+        page = reverse("admin:mfa_authenticator_change", args=[row.pk])
+        client.force_login(make_user(is_staff=True, is_superuser=True))
+        assert seed in client.get(page).content.decode()
+        run()
+        after = client.get(page)
+        assert after.status_code == 200 and seed not in after.content.decode()
+
+    def test_codes_from_another_package_before_allauth(self, make_user, before_step):
+        """`migrated_codes`: those that are left are unused."""
+        user = make_user()
+        add_totp(user)
+        data = {"migrated_codes": ["abcd-efgh", "ijklmnop"]}
+        Authenticator.objects.create(user=user, type="recovery_codes", data=data)
+        assert counts()["codes"] == 2
+        assert left_of("abcd-efgh", "abcdefgh", "ijklmnop") == set()
+        assert before_step(user).post(AUTHENTICATE, {"code": "abcd-efgh"}).status_code == 302
+
+    def test_an_adapter_that_encrypts_is_asked_to_decrypt(self, make_owner, before_step, settings):
+        settings.MFA_ADAPTER = f"{Adapter.__module__}.Adapter"
+        user, codes = make_owner(used=1)
+        assert seed_of(user).startswith("locked:")
+        assert counts() == counts_of(users=1, codes=9, spent=1)
+        assert before_step(user).post(AUTHENTICATE, {"code": codes[1]}).status_code == 302
+
+    def test_a_list_that_is_used_up(self, make_owner):
+        user, codes = make_owner(used=10)
+        seed = seed_of(user)
+        assert counts() == counts_of(users=1, spent=10)
+        assert left_of(seed) == set()
+        assert not Authenticator.objects.filter(user=user, type="recovery_codes").exists()
+
+    def test_the_owner_sees_when_they_were_made(self, make_owner):
+        user, _codes = make_owner()
+        made_at = timezone.now() - timedelta(days=400)
+        Authenticator.objects.filter(user=user).update(created_at=made_at)
+        run()
+        assert RecoveryCodeBatch.objects.get(user=user).issued_at == made_at
+
+    def test_taking_over_is_no_answer_to_support(self, make_owner):
+        """Who was asked for new codes is asked still."""
+        user, _codes = make_owner()
+        RecoveryCodeSetup.require_new_batch(user)
+        run()
+        assert overview_of(user).required_at is not None
+
+
+def counts_of(**numbers):
+    zero = dict.fromkeys(("users", "codes", "spent", "skipped", "without_factor", "unreadable"), 0)
+    return {**zero, **numbers, "is_dry_run": False}
+
+
+class TestBesideOurs:
+    def test_nobody_loses_anything(self, make_owner, make_codes, before_step):
+        user, codes = make_owner()
+        # As it was before this package looked after the row.
+        data = Authenticator.objects.get(user=user, type="recovery_codes").data
+        ours = make_codes(user)
+        Authenticator.objects.filter(user=user, type="recovery_codes").update(data=data)
+        run()
+        batch = RecoveryCodeBatch.objects.get(user=user, status="active")
+        assert batch.number_issued == 13 and batch.codes_left() == 13
+        assert before_step(user).post(AUTHENTICATE, {"code": codes[0]}).status_code == 302
+        assert before_step(user).post(AUTHENTICATE, {"code": ours[0]}).status_code == 302
+
+    def test_the_same_codes_again_change_nothing(self, make_owner):
+        user, codes = make_owner(used=3)
+        row = Authenticator.objects.get(user=user, type="recovery_codes")
+        data = dict(row.data)
+        run()
+        flows.use_at_step(None, user, PresentedCode(codes[5]))
+        before = list(RecoveryCode.objects.order_by("pk").values())
+        # A backup of allauth's table, in which code 5 is not used yet, comes back.
+        Authenticator.objects.filter(pk=row.pk).update(data=data)
+        assert counts() == counts_of(users=1)
+        assert list(RecoveryCode.objects.order_by("pk").values()) == before
+        assert RecoveryCodeBatch.objects.get().number_issued == 10
+        assert RecoveryCodeAudit.objects.filter(event="recovery.batch.adopted").count() == 1
+
+    def test_also_under_a_newer_key(self, user, settings):
+        codes = [("12345678", False)]
+        adopt(user, codes, replaces=False)
+        old = settings.DJANGO_AUTH_RECOVERY_KEY
+        settings.DJANGO_AUTH_RECOVERY_KEY = "c0ffee" + old[6:][::-1]
+        settings.DJANGO_AUTH_RECOVERY_KEY_FALLBACKS = [old]
+        assert adopt(user, codes, replaces=False).entry is None
+        assert RecoveryCode.objects.count() == 1
+
+    def test_a_list_of_what_is_no_code_changes_nothing(self, user):
+        with pytest.raises(ValueError, match="Not a short code"):
+            adopt(user, [("12345678", False), ("§§", False)], replaces=True)
+        assert not RecoveryCodeBatch.objects.exists()
+
+    def test_a_code_that_stands_twice_counts_once_and_is_spent_if_both_are(self, user):
+        twice = [("12345678", True), ("1234-5678", False), ("23456789", True), ("23456789", True)]
+        adopted = adopt(user, twice, replaces=False)
+        assert (adopted.number_unused, adopted.number_spent) == (1, 1)
+
+
+class TestAnswer:
+    def test_it_says_what_was_taken_over(self, make_owner):
+        make_owner(used=1)
+        make_owner(used=2)
+        said = "Taken over: 2 users, 17 unused codes, 3 used codes.\n"
+        assert run() == (said, "", 0)
+
+    def test_a_second_run_skips_them(self, make_owner):
+        make_owner()
+        run()
+        assert counts() == counts_of(skipped=1)
+
+    def test_a_dry_run_counts_and_changes_nothing(self, make_owner, statements):
+        user, _codes = make_owner(used=1)
+        before = Authenticator.objects.get(user=user, type="recovery_codes").data
+        with statements() as said:
+            answer = counts(dry_run=True)
+        assert answer == {**counts_of(users=1, codes=9, spent=1), "is_dry_run": True}
+        assert said and not [sql for sql in said if not sql.startswith("SELECT")]
+        assert Authenticator.objects.get(user=user, type="recovery_codes").data == before
+        assert run(dry_run=True)[0].startswith("Would be taken over: 1 user,")
+
+    def test_who_has_no_other_factor_is_counted_and_loses_nothing(self, make_user):
+        user = make_user()
+        codes = RecoveryCodes.activate(user).generate_codes()
+        assert counts() == counts_of(users=1, codes=10, without_factor=1)
+        assert not Authenticator.objects.filter(user=user).exists()
+        add_passkey(user)
+        assert marker.is_marker(Authenticator.objects.get(user=user, type="recovery_codes"))
+        assert flows.use_at_step(None, user, PresentedCode(codes[0]))
+
+    def test_a_row_that_cannot_be_read_is_left_and_named_in_the_log(self, make_owner, caplog):
+        (broken, _), (user, _codes) = make_owner(), make_owner()
+        row = Authenticator.objects.filter(user=broken, type="recovery_codes")
+        row.update(data={"used_mask": 0})
+        out, _err, code = run()
+        assert code == 1 and "Taken over: 1 user," in out and "cannot be read: 1" in out
+        assert f"user={broken.pk}: KeyError" in caplog.text
+        assert row.get().data == {"used_mask": 0}
+        assert RecoveryCode.objects.usable().of_user(user).count() == 10
+
+    def test_so_is_one_with_a_code_that_we_could_not_take(self, make_user):
+        user = make_user()
+        data = {"migrated_codes": ["abcdefgh", "p@ss wörd"]}
+        row = Authenticator.objects.create(user=user, type="recovery_codes", data=data)
+        assert counts() == counts_of(unreadable=1)
+        row.refresh_from_db()
+        assert row.data == data and not RecoveryCode.objects.exists()
+
+    def test_a_bar_is_drawn_for_who_waits(self, make_owner):
+        make_owner()
+        _out, err, _code = run(stderr=Terminal())
+        assert "[##############################] 100%" in err
+
+    def test_nonsense_is_refused(self, db):
+        with pytest.raises(CommandError, match="--batch-size"):
+            run(batch_size=0)
+
+    def test_so_is_a_site_where_no_code_would_work(self, make_owner, settings):
+        user, _codes = make_owner()
+        settings.DJANGO_AUTH_RECOVERY_CODES_LOGIN_MODE = "off"
+        with pytest.raises(CommandError, match="LOGIN_MODE"):
+            run()
+        assert adoption.is_stock(Authenticator.objects.get(user=user, type="recovery_codes"))
+
+
+class TestStopping:
+    @pytest.mark.parametrize(
+        ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["TERM", "INT"]
+    )
+    def test_a_signal_waits_for_the_user_at_hand(self, make_owner, monkeypatch, number, code):
+        for _number in range(3):
+            make_owner()
+        stock = adoption.take_over
+
+        def take(pk):
+            adopted = stock(pk)
+            os.kill(os.getpid(), number)
+            return adopted
+
+        monkeypatch.setattr(adoption, "take_over", take)
+        _out, err, ended = run()
+        assert ended == code and "Until then: 1 user, 10 unused codes" in err
+        monkeypatch.undo()
+        assert counts() == counts_of(users=2, codes=20, skipped=1)
+
+    def test_a_failure_in_the_middle_of_a_user_undoes_that_user(self, make_owner, monkeypatch):
+        user, _codes = make_owner()
+        before = Authenticator.objects.get(user=user, type="recovery_codes").data
+
+        def fail(user):
+            raise RuntimeError
+
+        monkeypatch.setattr(marker, "sync", fail)
+        assert counts()["unreadable"] == 1
+        assert Authenticator.objects.get(user=user, type="recovery_codes").data == before
+        assert not RecoveryCode.objects.exists() and not RecoveryCodeBatch.objects.exists()
+
+    def test_it_is_a_command_of_the_project(self):
+        done = subprocess.run(
+            [sys.executable, "-m", "django", COMMAND, "--help"],
+            cwd=ROOT,
+            env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.with_allauth.settings"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0 and "--dry-run" in done.stdout
+
+
+def test_memory_holds_a_page_and_not_the_table(make_user):
+    user = make_user()
+    rows = [
+        Authenticator(user=user, type="webauthn", data={"name": "x" * 1000}) for _ in range(10)
+    ]
+    Authenticator.objects.bulk_create(rows)
+    seen = []
+
+    def peak(number):
+        users = [make_user() for _ in range(number)]
+        Authenticator.objects.bulk_create(
+            Authenticator(
+                user=one,
+                type="recovery_codes",
+                data={"seed": "0" * 80, "used_mask": 0, "more": "x" * 20000},
+            )
+            for one in users
+        )
+        tracemalloc.start()
+        take_over.run(lambda row: seen.append(row.pk), page_size=10)
+        _size, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    small, large = peak(20), peak(180)
+    assert len(seen) == len(set(seen)) + 20 and large < 2 * small
+
+
+@pytest.mark.services
+def test_a_code_that_allauth_accepts_meanwhile_is_not_revived(make_owner):
+    """R-21: accepted by allauth or by us, and by one of them only, in every round."""
+    accepted = []
+    for _round in range(30 if connection.vendor != "sqlite" else 8):
+        user, codes = make_owner()
+        pk = Authenticator.objects.get(user=user, type="recovery_codes").pk
+
+        def work(position, user=user, code=codes[0], pk=pk):
+            if position:
+                adoption.take_over(pk)
+                return False
+            row = Authenticator.objects.get(pk=pk)
+            try:
+                return row.wrap().validate_code(code)
+            except OperationalError:  # stock allauth on SQLite: "database is locked"
+                assert connection.vendor == "sqlite"
+                return False
+
+        first = any(together(2, work))
+        again = flows.use_at_step(None, user, PresentedCode(codes[0]))
+        assert first + again == 1
+        accepted.append(first)
+    if connection.vendor != "sqlite":
+        assert any(accepted)
