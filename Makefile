@@ -3,7 +3,7 @@ PORT ?= 8000
 SERVER ?= asgi
 BIN = .venv/bin
 
-.PHONY: demo test check matrix bench docs messages clean
+.PHONY: demo test allauth-suite check matrix bench docs messages clean
 
 demo: .venv/installed-demo  ## the example site with its worker, at http://127.0.0.1:$(PORT)/; SERVER=wsgi
 	@$(BIN)/python example_site/manage.py migrate --verbosity 0
@@ -13,6 +13,10 @@ demo: .venv/installed-demo  ## the example site with its worker, at http://127.0
 test: .venv/installed-test  ## every test, on SQLite and on the services that answer
 	$(BIN)/python -m tests
 
+allauth-suite: .venv/installed-test  ## allauth's own tests, beside our apps and on our tables
+	$(BIN)/python -m tests.allauth_suite
+	$(BIN)/python -m tests.allauth_suite --conformance
+
 check: .venv/installed-test .venv/installed-check  ## what must be green before a commit
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -21,7 +25,7 @@ check: .venv/installed-test .venv/installed-check  ## what must be green before 
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m django makemigrations --check --dry-run
 	$(BIN)/python -m tests
 
-matrix: .venv/installed-check  ## the suite on every Python and Django of this machine
+matrix: .venv/installed-check  ## the suite on every Python and Django of this machine, and on two versions of allauth
 	$(BIN)/nox
 
 bench: .venv/installed-test  ## the figures of docs/performance.md, on PostgreSQL
@@ -35,7 +39,7 @@ messages: .venv/installed-test  ## the texts to translate, into recovery_backend
 	cd recovery_backend && ../$(BIN)/django-admin compilemessages
 
 clean:
-	rm -rf .venv .nox dist example_site/var
+	rm -rf .venv .nox .cache/allauth_suite dist example_site/var
 
 .venv/installed-%: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -1,0 +1,1 @@
+"""django-allauth's own tests, run with this package installed."""
