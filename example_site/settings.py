@@ -1,4 +1,8 @@
-"""A small site with recovery codes. For trying out on this computer; never for the internet."""
+"""A small site on django-allauth with recovery codes. For trying out on this computer only.
+
+EXAMPLE_SITE_SMTP=host:port sends e-mails to a server; EXAMPLE_SITE_RECOVERY_SESSION=restricted lets a
+sign-in by code repair factors only; EXAMPLE_SITE_TOKENS=jwt gives app clients JWTs.
+"""
 
 from __future__ import annotations
 
@@ -35,24 +39,34 @@ STATIC_URL = "/static/"
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
-LOGIN_URL = "login"
+LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
 
 INSTALLED_APPS = [
+    "example_site.demo",
+    "recovery_backend_allauth",  # before allauth, whose pages it adds to
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.humanize",
     "django.contrib.messages",
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "recovery_backend",
     "django_q",
-    "example_site.demo",
+    "allauth",
+    "allauth.account",
+    "allauth.headless",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.dummy",
+    "allauth.usersessions",
 ]
 AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
     "recovery_backend.backends.RecoveryCodeBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -63,6 +77,8 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "recovery_backend.middleware.RecoveryCodeMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "recovery_backend_allauth.middleware.MFARequiredMiddleware",
 ]
 TEMPLATES = [
     {
@@ -91,7 +107,6 @@ DATABASES = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Mails are printed by the worker, so that they can be read where `make demo` runs.
-# EXAMPLE_SITE_SMTP=host:port sends them to a mail server instead.
 MAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 MAIL_OPTIONS: dict[str, str | int] = {}
 if SMTP := os.environ.get("EXAMPLE_SITE_SMTP"):
@@ -124,3 +139,23 @@ os.environ.setdefault("DJANGO_AUTH_RECOVERY_CODES_LOG_DIR", str(VAR / "logs"))
 DJANGO_AUTH_RECOVERY_KEY = secret("recovery.key")
 DJANGO_AUTH_RECOVERY_CODES_SITE_NAME = "Example site"
 DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = True
+DJANGO_AUTH_RECOVERY_CODES_RECOVERY_SESSION = os.environ.get(
+    "EXAMPLE_SITE_RECOVERY_SESSION", "full"
+)
+
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "username*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_LOGOUT_REDIRECT_URL = "home"
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Example site] "
+MFA_SUPPORTED_TYPES = ["totp", "webauthn"]  # recovery codes are this package's
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # the demo verifies no addresses
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = True  # http://localhost
+MFA_TOTP_ISSUER = "Example site"
+HEADLESS_CLIENTS = ("app", "browser")
+HEADLESS_SERVE_SPECIFICATION = True
+if os.environ.get("EXAMPLE_SITE_TOKENS") == "jwt":
+    HEADLESS_TOKEN_STRATEGY = "allauth.headless.tokens.strategies.jwt.JWTTokenStrategy"
+    HEADLESS_JWT_ALGORITHM = "HS256"
+    HEADLESS_JWT_PRIVATE_KEY = secret("jwt.key")

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.contrib.auth import views as auth_views
+from django.templatetags.static import static
 from django.urls import include, path
-from django.views.generic import TemplateView
+from django.views.generic import RedirectView, TemplateView
+
+from recovery_backend_allauth.admin_site import require_mfa
 
 urlpatterns = [
     path("", TemplateView.as_view(template_name="demo/home.html"), name="home"),
-    path("login/", auth_views.LoginView.as_view(template_name="demo/login.html"), name="login"),
-    path("logout/", auth_views.LogoutView.as_view(), name="logout"),
-    path("admin/", admin.site.urls),
+    path("favicon.ico", RedirectView.as_view(url=static("demo/icon.svg"))),
+    path("", include("recovery_backend_allauth.urls")),  # before allauth's API description
+    path("accounts/", include("allauth.urls")),
+    path("_allauth/", include("allauth.headless.urls")),
+    path("admin/", require_mfa(admin.site).urls),
     path("", include("recovery_backend.urls")),
 ]

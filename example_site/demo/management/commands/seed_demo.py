@@ -5,6 +5,8 @@ from argparse import ArgumentParser
 from datetime import datetime, timedelta
 from typing import Any
 
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.management.base import BaseCommand
@@ -39,8 +41,16 @@ TEXT = """
       {code}
       Try it again, and then some wrong ones: after five failures the page says how long to wait.
 
+  {second}
+      Sign in as {grace_name} with the password {grace_password}. Grace has an authenticator app:
+      .venv/bin/python example_site/manage.py demo_totp {grace_name}    prints what it shows.
+      Say that she has lost it, and type one of her recovery codes instead:
+      {grace_code}
+
   {admin}
-      Sign in as {admin_name} with the password {admin_password}.
+      Sign in as {admin_name} with the password {admin_password}; the admin asks for a second factor:
+      .venv/bin/python example_site/manage.py demo_totp {admin_name}    or this recovery code, once:
+      {admin_code}
       "Security overview": how a made-up month of this site went.
       "Help for a user": find {email}, clear her wait, or send her an emergency code;
       the e-mail with it is printed below.
@@ -54,7 +64,7 @@ DAYS_TO_EXPIRE = 365
 
 class Command(BaseCommand):
     help = (
-        "Make the demo's two accounts, with new passwords and new codes, and say how to use them."
+        "Make the demo's three accounts, with new passwords and new codes, and say how to use them."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -62,25 +72,31 @@ class Command(BaseCommand):
 
     @sensitive_variables()
     def handle(self, *args: Any, **options: Any) -> None:
-        _admin, admin_password = _account("admin", is_admin=True)
+        admin, admin_password = _account("admin", is_admin=True)
+        grace, grace_password = _account("grace", is_admin=False)
         ada, password = _account("ada", is_admin=False)
         code = _history(ada)
         month.make_up(ada)
         _schedules()
         RecoveryCodeCooldown.objects.all().delete()
         cache.clear()
-        base = f"http://127.0.0.1:{options['port']}"
+        base = f"http://localhost:{options['port']}"  # browsers let passkeys work there
         text = TEXT.format(
             title=self.style.SUCCESS("The example site is starting."),
             recovery=f"{base}{reverse('login_user')}",
             admin=f"{base}{reverse('admin:index')}",
-            login=f"{base}{reverse('login')}?next={reverse('recovery_dashboard')}",
+            login=f"{base}{reverse('account_login')}?next={reverse('recovery_dashboard')}",
+            second=f"{base}{reverse('account_login')}",
             email=ada.email,
             code=self.style.SUCCESS(code),
             name=ada.username,
             password=password,
-            admin_name="admin",
+            admin_name=admin.username,
             admin_password=admin_password,
+            admin_code=self.style.SUCCESS(_second_factor(admin)),
+            grace_name=grace.username,
+            grace_password=grace_password,
+            grace_code=self.style.SUCCESS(_second_factor(grace)),
         )
         self.stdout.write(text)
 
@@ -94,6 +110,16 @@ def _account(name: str, *, is_admin: bool) -> tuple[User, str]:
     user.set_password(password)
     user.save()
     return user, password
+
+
+@sensitive_variables()
+def _second_factor(user: User) -> str:
+    """An authenticator app, kept from the last start, and a new list of codes; one of them."""
+    if not Authenticator.objects.filter(user=user, type=Authenticator.Type.TOTP).exists():
+        TOTP.activate(user, generate_totp_secret())
+    codes, batch = RecoveryCodeBatch.create_recovery_batch(user, DAYS_TO_EXPIRE)
+    batch.mark_viewed()
+    return codes[0]
 
 
 def _schedules() -> None:
