@@ -32,7 +32,7 @@ class NoActiveBatch(RecoveryCodeError):
 
 
 class NoAddress(RecoveryCodeError):
-    """Raised when an account has no address that codes could be sent to."""
+    """Raised when an account has no address that is known to be its owner's."""
 
 
 class EmailTurnedOff(RecoveryCodeError):

@@ -22,13 +22,21 @@ class RetiredFilter(PeriodFilter):
 class RecoveryCodeAdmin(ReadOnlyAdmin):
     """Codes as rows; what they are made of is not even read."""
 
-    list_display = ("__str__", "batch_link", "owner", "status", "expires_at", "retired_at")
+    list_display = (
+        "__str__",
+        "batch_link",
+        "owner",
+        "status",
+        "is_step_only",
+        "expires_at",
+        "retired_at",
+    )
     list_filter = (RetiredFilter, UserFilter, BatchFilter)
     joined = ("user", "batch")
     ordering = ("-pk",)
     search_fields = ("batch",)
     search_help_text = _("A user name, a whole e-mail address, or the id of a batch.")
-    fields = ("batch_link", "owner", "status", "expires_at", "retired_at")
+    fields = ("batch_link", "owner", "status", "is_step_only", "expires_at", "retired_at")
     readonly_fields = fields
     unread = ("digest", "bind", "key_id", "batch__sealed")
 

@@ -51,7 +51,9 @@ PROBLEMS: dict[type[RecoveryCodeError], Any] = {
     CodeRefused: gettext_lazy("This is not one of your unused codes. Nothing was changed."),
     EmailTurnedOff: gettext_lazy("This site does not send codes by e-mail."),
     NoActiveBatch: gettext_lazy("These codes are not your current ones any more."),
-    NoAddress: gettext_lazy("Your account has no e-mail address that codes could work with."),
+    NoAddress: gettext_lazy(
+        "Your account has no e-mail address that is known to be yours. Add or confirm one first."
+    ),
     PlaintextGone: gettext_lazy(
         "These codes are not kept any longer, so they cannot be handed out again. Generate new "
         "ones if you need a copy."

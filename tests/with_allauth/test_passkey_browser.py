@@ -17,7 +17,7 @@ from recovery_backend.models import RecoveryCode
 from tests.conftest import PASSWORD
 from tests.csp import POLICY
 from tests.journeys.conftest import SCHEMES, WIDTHS
-from tests.with_allauth.conftest import ASKS_AGAIN, AUTHENTICATE, add_totp, totp_now
+from tests.with_allauth.conftest import ASKS_AGAIN, AUTHENTICATE, add_totp, step, totp_now
 from tests.with_allauth.test_panel import STATES
 
 pytestmark = pytest.mark.browser
@@ -279,9 +279,11 @@ def test_the_links_are_accessible_and_fit(open_page, user, look_at):
     look_at(page, "second-step", "p:has(a[href*='recovery-codes'])")
 
 
-def test_the_dashboard_shows_the_way_on_and_stays_accessible(open_page, client, user, inspect):
-    client.force_login(user)
+def test_the_dashboard_shows_the_way_on_and_stays_accessible(
+    open_page, browser_with, user, inspect
+):
     add_totp(user)
+    client = browser_with(user, step("password"), step("mfa", "totp"))
     session = client.session
     session["recovery_backend_wanted"] = "/?wanted=1"
     session.save()
