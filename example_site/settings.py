@@ -153,6 +153,7 @@ MFA_ALLOW_UNVERIFIED_EMAIL = True  # the demo verifies no addresses
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = True  # http://localhost
 MFA_TOTP_ISSUER = "Example site"
+MFA_TOTP_TOLERANCE = 1  # what demo_totp prints is typed by hand
 HEADLESS_CLIENTS = ("app", "browser")
 HEADLESS_SERVE_SPECIFICATION = True
 if os.environ.get("EXAMPLE_SITE_TOKENS") == "jwt":

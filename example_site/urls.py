@@ -4,7 +4,6 @@ from django.contrib import admin
 from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView, TemplateView
-
 from recovery_backend_allauth.admin_site import require_mfa
 
 urlpatterns = [

@@ -145,7 +145,7 @@ class Site:
         lines = (ROOT / "example_site/Procfile").read_text().splitlines()
         self.commands = dict(line.split(": ", 1) for line in lines)
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, **settings: str) -> dict[str, str]:
         inherited = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
         return {
             **inherited,
@@ -154,6 +154,7 @@ class Site:
             "PYTHONUNBUFFERED": "1",
             "EXAMPLE_SITE_VAR": str(self.folder),
             "EXAMPLE_SITE_SMTP": f"127.0.0.1:{self.mail.port}",
+            **settings,
         }
 
     def manage(self, *arguments: str) -> str:
@@ -165,14 +166,14 @@ class Site:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def start(self, *names: str) -> None:
+    def start(self, *names: str, **settings: str) -> None:
         for name in names:
             command = shlex.split(self.commands[name].replace("$PORT", "0"))
             with self.log(name).open("wb") as log:
                 self.processes[name] = subprocess.Popen(
                     command,
                     cwd=ROOT,
-                    env=self.environment(),
+                    env=self.environment(**settings),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -191,8 +192,8 @@ class Site:
             return "running." in said
         return bool(re.search(r"(?:Listening at|running on).* http://127.0.0.1:\d+", said))
 
-    def address(self, server: str) -> str:
-        return re.search(r"http://(127\.0\.0\.1:\d+)", self.log(server).read_text())[1]
+    def port(self, server: str) -> str:
+        return re.search(r"http://127\.0\.0\.1:(\d+)", self.log(server).read_text())[1]
 
     def stop(self, *names: str) -> None:
         """SIGTERM; fails when anything of these is left after PROMPT_SECONDS."""
@@ -301,7 +302,7 @@ class Browser:
     """A person with cookies of their own at one server of the site."""
 
     def __init__(self, site: Site, server: str, name: str) -> None:
-        self.base = f"http://{site.address(server)}"
+        self.base = f"http://localhost:{site.port(server)}"
         self.name = name
         self.email = f"{name}@example.com"
         self.opener = urllib.request.build_opener(
@@ -320,6 +321,12 @@ class Browser:
         """Fill in the form of the page that posts to that path, and send it."""
         hidden = {name: html.unescape(it) for name, it in page.fields_for(path).items()}
         return self._read(self.open(path, {**hidden, **fields}))
+
+    def post_json(self, path: str, **fields: str) -> Answer:
+        request = urllib.request.Request(  # noqa: S310
+            f"{self.base}{path}", json.dumps(fields).encode(), {"Content-Type": "application/json"}
+        )
+        return self._read(self.opener.open(request, timeout=PATIENCE_SECONDS))
 
     def _read(self, response: http.client.HTTPResponse) -> Answer:
         with response:

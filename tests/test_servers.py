@@ -270,36 +270,3 @@ def test_sigterm_ends_servers_and_worker_and_loses_no_e_mail(new_site, mail_serv
     new_site.stop("worker")
     for code in codes:
         assert new_site.places_of(code) == []
-
-
-def test_what_the_demo_prints_leads_the_whole_way(new_site):
-    """In by password, with a past; new codes; in with one of them, and with no older one."""
-    for _start in range(2):
-        said = new_site.manage("seed_demo")
-    url, name, password = re.search(
-        r"(http\S+next=\S+).*? Sign in as (\w+) with the password (\S+)", said, re.DOTALL
-    ).groups()
-    (old_code,) = CODE.findall(said)
-    new_site.start("asgi")
-    ada = Browser(new_site, "asgi", name)
-
-    page = ada.get(LOGIN)
-    page = ada.submit(page, LOGIN, email=ada.email, recovery_code=old_code)
-    assert (page.path, page.codes) == (DASHBOARD, [])
-    assert page.text.count('<li class="batch">') == 2
-    ada.sign_out()
-
-    path = url.removeprefix("http://127.0.0.1:8000")
-    page = ada.submit(ada.get(path), path, username=name, password=password)
-    assert page.path == DASHBOARD
-    page = ada.submit(page, f"{PREFIX}generate/", days_to_expire="")
-    page = ada.submit(page, f"{PREFIX}generate/")
-    assert len(page.codes) == 10
-    code = page.codes[0]
-    assert "is on its way." in ada.send_email().text
-    ada.sign_out()
-
-    page = ada.submit(ada.get(LOGIN), LOGIN, email=ada.email, recovery_code=old_code)
-    assert page.path == LOGIN
-    page = ada.submit(page, LOGIN, email=ada.email, recovery_code=code)
-    assert page.path == DASHBOARD

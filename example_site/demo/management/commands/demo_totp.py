@@ -1,14 +1,12 @@
 from __future__ import annotations
 
+import time
 from argparse import ArgumentParser
 from typing import Any
 
+from allauth.mfa import app_settings
 from allauth.mfa.models import Authenticator
-from allauth.mfa.totp.internal.auth import (
-    format_hotp_value,
-    hotp_value,
-    yield_hotp_counters_from_time,
-)
+from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from allauth.mfa.utils import decrypt
 from django.core.management.base import BaseCommand, CommandError
 
@@ -26,6 +24,6 @@ class Command(BaseCommand):
         app = apps.first()
         if app is None:
             raise CommandError(f"{options['name']} has no authenticator app.")
-        counter = next(iter(yield_hotp_counters_from_time()))
+        counter = int(time.time()) // app_settings.TOTP_PERIOD
         value = hotp_value(decrypt(app.data["secret"]), counter)
         self.stdout.write(format_hotp_value(value))

@@ -44,8 +44,11 @@ TEXT = """
   {second}
       Sign in as {grace_name} with the password {grace_password}. Grace has an authenticator app:
       .venv/bin/python example_site/manage.py demo_totp {grace_name}    prints what it shows.
-      Say that she has lost it, and type one of her recovery codes instead:
-      {grace_code}
+      Say that she has lost it, and type one of her recovery codes instead. Each works once:
+      {grace_codes}
+
+  {spec}
+      What programs may ask. docs/headless.md does it by curl, as {grace_name}.
 
   {admin}
       Sign in as {admin_name} with the password {admin_password}; the admin asks for a second factor:
@@ -63,9 +66,7 @@ DAYS_TO_EXPIRE = 365
 
 
 class Command(BaseCommand):
-    help = (
-        "Make the demo's three accounts, with new passwords and new codes, and say how to use them."
-    )
+    help = "Make the demo's three accounts, with new passwords and new codes, and say how to use them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=int, default=8000)
@@ -88,17 +89,22 @@ class Command(BaseCommand):
             login=f"{base}{reverse('account_login')}?next={reverse('recovery_dashboard')}",
             second=f"{base}{reverse('account_login')}",
             email=ada.email,
-            code=self.style.SUCCESS(code),
+            code=self._codes([code]),
             name=ada.username,
             password=password,
             admin_name=admin.username,
             admin_password=admin_password,
-            admin_code=self.style.SUCCESS(_second_factor(admin)),
+            admin_code=self._codes(_second_factor(admin)[:1]),
             grace_name=grace.username,
             grace_password=grace_password,
-            grace_code=self.style.SUCCESS(_second_factor(grace)),
+            grace_codes=self._codes(_second_factor(grace)[:3]),
+            spec=f"{base}{reverse('headless:openapi_json')}",
         )
         self.stdout.write(text)
+
+    @sensitive_variables()
+    def _codes(self, codes: list[str]) -> str:
+        return "\n      ".join(map(self.style.SUCCESS, codes))
 
 
 def _account(name: str, *, is_admin: bool) -> tuple[User, str]:
@@ -113,28 +119,28 @@ def _account(name: str, *, is_admin: bool) -> tuple[User, str]:
 
 
 @sensitive_variables()
-def _second_factor(user: User) -> str:
-    """An authenticator app, kept from the last start, and a new list of codes; one of them."""
+def _second_factor(user: User) -> list[str]:
+    """An authenticator app, kept from the last start, and a new list of codes."""
     if not Authenticator.objects.filter(user=user, type=Authenticator.Type.TOTP).exists():
         TOTP.activate(user, generate_totp_secret())
     codes, batch = RecoveryCodeBatch.create_recovery_batch(user, DAYS_TO_EXPIRE)
     batch.mark_viewed()
-    return codes[0]
+    return codes
 
 
 def _schedules() -> None:
     """One schedule of each kind, unless they were changed: their first run is next night."""
     tonight = timezone.localtime().replace(hour=3, minute=0, second=0, microsecond=0)
-    first = tonight + timedelta(days=1)
+    quiet = {"run_at": tonight + timedelta(days=1), "sends_report": False}
     RecoveryCodeCleanUpScheduler.objects.get_or_create(
-        name="Every night", defaults={"run_at": first, "delete_empty_batch": True}
+        name="Every night", defaults={**quiet, "delete_empty_batch": True}
     )
     RecoveryCodeAuditScheduler.objects.get_or_create(
         name="Audit, every week",
-        defaults={"run_at": first, "schedule_type": ScheduleType.WEEKLY},
+        defaults={**quiet, "schedule_type": ScheduleType.WEEKLY},
     )
     RecoveryCodeReminderScheduler.objects.get_or_create(
-        name="Reminders, every day", defaults={"run_at": first}
+        name="Reminders, every day", defaults=quiet
     )
 
 
