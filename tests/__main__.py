@@ -1,11 +1,14 @@
 """`python -m tests`: everything on SQLite, then what is marked `services` on the real services.
 
 REQUIRE_SERVICES=1 turns a service that does not answer into an error.
+`--allauth 65.19.3` runs only what depends on the version of allauth, which must be this one.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -51,6 +54,29 @@ def start(database: str, *arguments: str, with_redis: bool) -> subprocess.Popen[
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests", description=__doc__)
+    parser.add_argument("--allauth", metavar="VERSION")
+    options = parser.parse_args()
+    # What runs in the background ignores the interrupts that some tests send to themselves.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return on_allauth(options.allauth) if options.allauth else everything()
+
+
+def on_allauth(wanted: str) -> int:
+    """The integration's tests on SQLite, and allauth's own beside our apps: the exit code."""
+    import allauth
+    import django
+
+    print(f"allauth {allauth.__version__}, Django {django.__version__}", flush=True)
+    if allauth.__version__ != wanted:
+        print(f"ERROR: this should be allauth {wanted}", flush=True)
+        return 1
+    ours = subprocess.run([*PYTEST, *PARALLEL, "-m", "not browser", *WITH_ALLAUTH]).returncode
+    theirs = subprocess.run([sys.executable, "-m", "tests.allauth_suite"]).returncode
+    return ours or theirs
+
+
+def everything() -> int:
     left_out = missing()
     for service, why in left_out.items():
         print(f"{'ERROR' if IS_REQUIRED else 'left out'}: {service}: {why}", flush=True)

@@ -8,6 +8,7 @@ from django.urls import include, path
 from tests.projects.regular import urls as theirs
 
 urlpatterns = [
+    path("", include("recovery_backend_allauth.urls")),
     *importlib.reload(theirs).urlpatterns,
     path("", include("recovery_backend.urls")),
 ]

@@ -1,4 +1,16 @@
-"""A plugin for pytest: allauth's tests drive our tables instead of the rows that they create."""
+"""A plugin for pytest: allauth's tests drive our tables instead of the rows that they create.
+
+Checking, spending and counting codes is ours throughout. These stand in for what a test lacks:
+
+- `adoption.take_over` after each save, for the adoption command: their fixtures save rows outside
+  of a request, where only the command adopts.
+- `get_unused_codes` out of `PLAINTEXT`, for the list that a user has printed: their tests read the
+  codes that they present from the row, and ours are digests. Which of them are left, our tables say.
+- `did_view` and `mark_as_viewed` by `VIEWED`, for the mark that allauth keeps in the row: of codes
+  that the command has adopted nothing is left to be seen, and ours always say so.
+- `instance.data` after adoption, for reading the row again: their fixtures hand on the object that
+  they saved, and a caller of today would read the marker.
+"""
 
 from __future__ import annotations
 
