@@ -43,6 +43,14 @@ class Accounts:
         """
         return None
 
+    def confirm_url(self, request: HttpRequest, wanted: str) -> str | None:
+        """Where somebody who is signed in confirms that it is them; None: they sign in anew.
+
+        `wanted` is where they go on from there. Who answers this calls `flows.note_sign_in`
+        when it is confirmed.
+        """
+        return None
+
     def sign_in(
         self, request: HttpRequest, user: AbstractBaseUser, url: str
     ) -> HttpResponse | None:

@@ -30,6 +30,8 @@ DASHES = "\u2212\u2043\u02d7\u30fc\uff70"
 # A code of another package: digits, or letters and digits. Too weak to be looked for without
 # knowing whose it should be, so it works after the first factor only.
 SHORT_CODE = re.compile(r"[0-9A-Za-z]{4,35}")
+# What authenticator apps show, typed into the same field.
+ONE_TIME_PASSWORD = re.compile(r"[0-9]{6}")
 CONTROL_SPACES = "\t\n\r\f\v\x1c\x1d\x1e\x1f\x85"
 
 
@@ -90,13 +92,14 @@ class PresentedCode:
     Bad input makes a `PresentedCode` too, which matches nothing and costs the same (R-26).
     """
 
-    __slots__ = ("_seals", "_short_seals", "is_well_formed")
+    __slots__ = ("_seals", "_short_seals", "is_short", "is_well_formed")
 
     @sensitive_variables()
     def __init__(self, typed: object) -> None:
         canonical = canonicalise(typed)
         self.is_well_formed = canonical is not None
         short = canonicalise_short(typed)
+        self.is_short = short is not None and not ONE_TIME_PASSWORD.fullmatch(short)
         self._seals = {key.id: _seal(key, canonical or "") for key in keyring()}
         self._short_seals = {key.id: _short_seal(key, short or "") for key in keyring()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from allauth.account import app_settings as account_settings
@@ -14,18 +15,16 @@ from allauth.account.internal.flows.email_verification import (
 from allauth.account.internal.flows.login import perform_login, record_authentication
 from allauth.account.internal.stagekit import LOGIN_SESSION_KEY
 from allauth.account.models import EmailAddress, Login
-from allauth.account.signals import user_logged_in
+from allauth.account.signals import authentication_step_completed, user_logged_in
 from allauth.account.utils import has_verified_email
 from allauth.core import context as allauth_context
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.base.internal.flows import post_authentication
 from allauth.mfa.stages import AuthenticateStage
-from django.conf import settings
 from django.contrib.auth import SESSION_KEY, logout
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import resolve_url
-from django.urls import NoReverseMatch, reverse
+from django.utils.http import urlencode
 
 from recovery_backend import flows
 from recovery_backend.accounts import TEMPLATES, Accounts
@@ -67,23 +66,30 @@ class AllauthAccounts(Accounts):
 
     def second_step_url(self) -> str | None:
         """allauth's login page; LOGIN_URL where only a frontend of the site's own has one."""
-        try:
-            return reverse("account_login")
-        except NoReverseMatch:
-            return resolve_url(settings.LOGIN_URL)
+        return places.page("account_login")
 
     def step_up_url(self, request: HttpRequest, wanted: str) -> str | None:
-        """Where a user who has a second factor proves it, unless this session has.
+        """Where a user who has a second factor proves it, unless this session has, lately.
 
-        Or a session that knows the password alone could get codes, and prove itself by one of
-        them. Who came by code, or has just added a factor, is on the way to new codes.
+        Or a session that knows the password alone, or was stolen since, could get codes, and
+        prove itself by one of them. Who has just come by code, or just added a factor, is on the
+        way to new codes.
         """
-        steps = records.of_request(request)
-        if records.is_satisfied(steps) or records.came_by_code(steps) or added.is_recent(request):
+        steps, max_age = records.of_request(request), timedelta(seconds=_max_age())
+        if records.is_satisfied(steps, max_age) or records.came_by_code(steps, max_age):
             return None
-        if not places.has_factor(request.user):  # type: ignore[arg-type]
+        if added.is_recent(request) or not places.has_factor(request.user):  # type: ignore[arg-type]
             return None
         return places.to_second_factor(request, wanted)
+
+    def confirm_url(self, request: HttpRequest, wanted: str) -> str | None:
+        """allauth's page for it; None for a user with neither password nor factor."""
+        user: AbstractBaseUser = request.user  # type: ignore[assignment]
+        if places.has_factor(user):
+            return places.to_second_factor(request, wanted)
+        if not user.has_usable_password():
+            return None
+        return f"{places.page('account_reauthenticate')}?{urlencode({'next': wanted})}"
 
     def sign_in(
         self, request: HttpRequest, user: AbstractBaseUser, url: str
@@ -118,8 +124,10 @@ class AllauthAccounts(Accounts):
 
 
 def note_logins() -> None:
-    """Have each sign-in say, once it is complete, whether it was by code."""
-    user_logged_in.connect(_on_login, dispatch_uid="recovery_backend_allauth.accounts")
+    """Have each sign-in say, once it is complete, whether it was by code, and each proof when it was."""
+    uid = "recovery_backend_allauth.accounts"
+    user_logged_in.connect(_on_login, dispatch_uid=uid)
+    authentication_step_completed.connect(_on_step, dispatch_uid=uid)
 
 
 def _drop_leftovers(request: HttpRequest, user: AbstractBaseUser) -> None:
@@ -150,6 +158,18 @@ def _login_of(user: AbstractBaseUser, url: str) -> Login:
     if conf.CODE_SATISFIES_MFA:
         login.state = {"stages": {AuthenticateStage.key: {"handled": True}}}
     return login
+
+
+def _max_age() -> int:
+    return conf.REAUTH_MAX_AGE or added.SECONDS
+
+
+def _on_step(
+    sender: object, *, request: HttpRequest, user: AbstractBaseUser | None, **kwargs: Any
+) -> None:
+    """Who confirms that it is them has as good as signed in again (REAUTH_MAX_AGE)."""
+    if user is not None and request.user.is_authenticated and request.user.pk == user.pk:
+        flows.note_sign_in(sender, request=request)
 
 
 def _on_login(sender: object, *, request: HttpRequest, **kwargs: Any) -> None:

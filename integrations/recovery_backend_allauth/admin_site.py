@@ -21,8 +21,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 
-from recovery_backend_allauth import demand, places, records, refusals, restricted
-from recovery_backend_allauth.tokens import Proof
+from recovery_backend_allauth import demand, places, records, refusals, repair, restricted
+from recovery_backend_allauth.proofs import Proof
 
 
 class ClosedForm(AdminAuthenticationForm):
@@ -45,7 +45,7 @@ class MFARequiredAdminSite(AdminSite):
         guarded = super().admin_view(view, cacheable)
 
         def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            if self._is_signing_out(request):
+            if repair.signing_out_of(request.resolver_match) is self:
                 return csrf_protect(self.logout)(request)  # whoever may not come in may go
             return self._refusal(request) or guarded(request, *args, **kwargs)
 
@@ -80,12 +80,6 @@ class MFARequiredAdminSite(AdminSite):
             return demand.answer(request, None)
         url = redirect_to_login(places.wanted_by(request), reverse("account_login")).url
         return refusals.lead(url)
-
-    def _is_signing_out(self, request: HttpRequest) -> bool:
-        match = request.resolver_match
-        if match is None or match.url_name != "logout":
-            return False
-        return getattr(match.func, "admin_site", None) is self
 
     def _is_proven(self, request: HttpRequest) -> bool:
         if not hasattr(request, "session") or restricted.holds(request):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from allauth.account import app_settings as account_settings
 from allauth.core import context
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
@@ -14,14 +13,12 @@ from django.db.models.signals import post_save, pre_save
 from django.http import HttpRequest
 from django.views.decorators.debug import sensitive_variables
 
-from recovery_backend import signals, tasks
-from recovery_backend.audit import RecoveryCodeAudit
 from recovery_backend.clients import client_of
 from recovery_backend.conf import conf
 from recovery_backend.emails import Notice
 from recovery_backend.models import Adopted, adopt, adoptable, lock
 from recovery_backend.transactions import in_transaction
-from recovery_backend_allauth import fresh_codes, marker
+from recovery_backend_allauth import fresh_codes, mail, marker
 
 Codes = list[tuple[str, bool]]
 
@@ -79,7 +76,7 @@ def _take_over(pk: int) -> Adopted | None:
     if row is None or not is_stock(row):
         return None
     adopted = adopt(found.user, codes_of(row), replaces=False, issued_at=row.created_at)
-    row.data = _inert()
+    row.data = marker.inert_data()
     row.save(update_fields=["data"])
     marker.sync(found.user)
     return adopted
@@ -97,7 +94,7 @@ def _before_save(
     elif _is_fresh(instance):
         # So the seed is not even in the statement that writes the row.
         instance._recovery_codes = codes_of(instance)
-        instance.data = _inert()
+        instance.data = marker.inert_data()
 
 
 def _keep_taken_over(instance: Authenticator) -> None:
@@ -142,17 +139,9 @@ def _replace_codes(row: Authenticator, codes: Codes) -> None:
         seal=partial(fresh_codes.keep, request, user) if request else None,
     )
     if adopted.entry is not None:
-        _tell(adopted.entry)
+        mail.tell(Notice.CODES_GENERATED, adopted.entry)
     if (synced := marker.sync(user)) is not None:
         row.data = synced.data
-
-
-def _tell(entry: RecoveryCodeAudit) -> None:
-    notice = Notice.CODES_GENERATED
-    if not account_settings.EMAIL_NOTIFICATIONS:
-        tasks.notify(notice, entry)
-    elif conf.NOTIFY:  # allauth sends the message itself; messengers hear of it from us
-        tasks.send_on_commit(signals.owner_notified, user=entry.user, notice=notice, audit=entry)
 
 
 def _is_fresh(row: Authenticator) -> bool:
@@ -165,11 +154,6 @@ def _request_of(user: AbstractBaseUser) -> HttpRequest | None:
     request: HttpRequest | None = context.request
     is_owner = request is not None and request.user.pk == user.pk
     return request if is_owner else None
-
-
-def _inert() -> dict[str, Any]:
-    # A marker of no batch, for a moment: `marker.sync` gives it one, or deletes it.
-    return {"migrated_codes": [], marker.KEY: 1, "seed": marker.KEY}
 
 
 def _is_on() -> bool:

@@ -21,7 +21,6 @@ class RecoveryBackendAllauthConfig(AppConfig):
             binding,
             bound_records,
             checks,
-            enrolment,
             marker,
             notices,
             restricted,
@@ -29,14 +28,15 @@ class RecoveryBackendAllauthConfig(AppConfig):
         )
         from recovery_backend_allauth.accounts import AllauthAccounts, note_logins
 
+        # First: before allauth 65.21 a step is bound to its user here, and whoever else hears of
+        # it, a receiver of the site's too, must find it so. The rest may come in any order.
+        bound_records.connect()
         accounts.use(AllauthAccounts())
         note_logins()
-        bound_records.connect()
         step.install()
         marker.connect()
         added.connect()
         adoption.connect()
-        enrolment.connect()
         notices.connect()
         restricted.connect()
         binding.connect()

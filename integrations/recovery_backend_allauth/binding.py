@@ -9,25 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from allauth.mfa.signals import authenticator_used
+from allauth.account.signals import authentication_step_completed
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
 from recovery_backend import audit, cooldown, tasks
-from recovery_backend.addresses import email_of
 from recovery_backend.audit import Event, Reason, logger
-from recovery_backend.clients import client_of
 from recovery_backend.conf import BINDING, conf
 from recovery_backend.emails import Notice
-from recovery_backend.flows.guards import is_due
+from recovery_backend.flows.guards import entry_of, is_due
 from recovery_backend.transactions import in_transaction
 from recovery_backend_allauth import places, repair
 from recovery_backend_allauth.ending import end, ended, ended_before, keep
 from recovery_backend_allauth.fingerprints import KINDS, Kind, fingerprint, is_among
-from recovery_backend_allauth.refusals import has_token, is_program, refuse
-from recovery_backend_allauth.tokens import Proof, proofs_of
+from recovery_backend_allauth.proofs import Proof, first_answer
+from recovery_backend_allauth.refusals import is_program, refuse
 
 KEY = "recovery_backend_bound"
 CODE = "session_moved"
@@ -37,14 +35,17 @@ REMEMBERED = 8
 
 
 def connect() -> None:
-    """Bind a session whenever a second factor is proven in it."""
-    authenticator_used.connect(bind, dispatch_uid="recovery_backend_allauth.binding")
+    """Bind a session whenever a second factor, or a code in its place, is proven in it."""
+    # Not `authenticator_used`: the last code of a list leaves no row of which that could tell.
+    authentication_step_completed.connect(bind, dispatch_uid="recovery_backend_allauth.binding")
 
 
-def bind(sender: object, *, request: HttpRequest, user: AbstractBaseUser, **kwargs: Any) -> None:
+def bind(
+    sender: object, *, request: HttpRequest, user: AbstractBaseUser, method: str, **kwargs: Any
+) -> None:
     """Let the session know the client that has just proven the second factor."""
     kinds = [kind for kind in KINDS if policy_of(kind) != "off"]
-    if not kinds:
+    if method != "mfa" or not kinds or not places.has_factor(user):
         return
     known = _noted(request.session, user, "known")
     for kind in kinds:
@@ -54,24 +55,15 @@ def bind(sender: object, *, request: HttpRequest, user: AbstractBaseUser, **kwar
 
 def answer(request: HttpRequest) -> HttpResponse | None:
     """What a session gets that came to an unknown client; None lets the view run."""
-    for proof in _proofs(request):
-        if response := _answer(request, proof):
-            return response
-    return None
+    if all(policy_of(kind) == "off" for kind in KINDS):
+        return None
+    return first_answer(request, KEY, _answer)
 
 
 def policy_of(kind: Kind) -> str:
     """What happens when a session is seen in another browser, or in another network."""
     policy: str = conf.MFA_BIND_BROWSER if kind == "browser" else conf.MFA_BIND_NETWORK
     return policy
-
-
-def _proofs(request: HttpRequest) -> tuple[Proof, ...]:
-    # Most sessions know of nothing: their user need not be loaded for this (R-150).
-    if all(policy_of(kind) == "off" for kind in KINDS):
-        return ()
-    may_hold = has_token(request) or KEY in request.session
-    return proofs_of(request) if may_hold else ()
 
 
 def _answer(request: HttpRequest, proof: Proof) -> HttpResponse | None:
@@ -109,8 +101,8 @@ def _ask(request: HttpRequest, proof: Proof) -> HttpResponse | None:
     detail = _("This session came to another browser or network. Confirm that it is you.")
     if is_program(request):
         return refuse(request, CODE, detail, "")
-    wanted = request.get_full_path() if request.method == "GET" else "/"
-    return refuse(request, CODE, detail, places.to_second_factor(request, wanted))
+    url = places.to_second_factor(request, places.wanted_by(request))
+    return refuse(request, CODE, detail, url)
 
 
 def _end(request: HttpRequest, session: SessionBase) -> HttpResponse:
@@ -147,15 +139,8 @@ def _is_bearable(user: AbstractBaseUser) -> bool:
 
 
 def _record(request: HttpRequest, user: AbstractBaseUser, reason: Reason, policy: str) -> None:
-    entry = audit.entry(
-        Event.SESSION_MOVED,
-        client=client_of(request),
-        email=email_of(user),
-        reason=reason,
-        user=user,
-        actor=user,
-        data={"policy": policy},
-    )
+    data = {"policy": policy}
+    entry = entry_of(user, Event.SESSION_MOVED, request, reason=reason, data=data)
 
     def work() -> None:
         audit.record(entry)

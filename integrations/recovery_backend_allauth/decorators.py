@@ -14,7 +14,7 @@ from django.http.response import HttpResponseBase
 
 from recovery_backend_allauth import demand
 from recovery_backend_allauth.demand import Refusal
-from recovery_backend_allauth.tokens import proof_of_user
+from recovery_backend_allauth.proofs import proof_of_user
 
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 Ask = Callable[[Any], HttpResponseBase | None]

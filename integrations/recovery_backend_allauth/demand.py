@@ -14,8 +14,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from recovery_backend_allauth import places, records, refusals
+from recovery_backend_allauth.proofs import Proof
 from recovery_backend_allauth.records import Record
-from recovery_backend_allauth.tokens import Proof
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.contrib.auth import logout
-from django.contrib.auth.views import redirect_to_login
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
-from recovery_backend.views.page import protected
-from recovery_backend_allauth.refusals import is_program, tell
-from recovery_backend_allauth.tokens import Proof
+from recovery_backend_allauth import places
+from recovery_backend_allauth.proofs import Proof
+from recovery_backend_allauth.refusals import is_program, lead, tell
 
 
 def end(request: HttpRequest, session: SessionBase) -> None:
@@ -27,8 +26,7 @@ def ended(request: HttpRequest, code: str, detail: str) -> HttpResponse:
     if is_program(request):
         return tell(code, detail, status=401)
     messages.warning(request, detail, fail_silently=True)
-    wanted = request.get_full_path() if request.method == "GET" else "/"
-    return protected(redirect_to_login(wanted))
+    return lead(places.to_sign_in(request, places.wanted_by(request)))
 
 
 def ended_before(request: HttpRequest, proof: Proof) -> HttpResponse | None:

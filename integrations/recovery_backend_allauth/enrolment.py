@@ -1,15 +1,10 @@
 """From a new second factor to recovery codes, once, and back to the page that was wanted.
 
-A factor that was added is noted in its session; the next look at allauth's pages of factors leads
-on. Only people are led, and nobody is held: the panel on those pages invites again.
+The next look at allauth's pages of factors, in the session that has added one, leads on. Only people are led, and nobody is held: the panel on those pages invites again.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from allauth.mfa.models import Authenticator
-from allauth.mfa.signals import authenticator_added
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import NoReverseMatch, reverse
@@ -19,33 +14,11 @@ from recovery_backend.conf import conf
 from recovery_backend.history import overview_of
 from recovery_backend.models import RecoveryCodeSetup
 from recovery_backend.views.page import protected
-from recovery_backend_allauth import places
-from recovery_backend_allauth.marker import PRIMARY
+from recovery_backend_allauth import added, places
 from recovery_backend_allauth.refusals import is_program
 
-NOTED = "recovery_backend_enrolled"
 # Where allauth leads to, once a factor is added.
 PAGES = frozenset({"mfa_index", "mfa_list_webauthn"})
-
-
-def connect() -> None:
-    """Note the factors that people add."""
-    authenticator_added.connect(note, dispatch_uid="recovery_backend_allauth.enrolment")
-
-
-def note(
-    sender: object,
-    *,
-    request: HttpRequest | None,
-    user: AbstractBaseUser,
-    authenticator: Authenticator,
-    **kwargs: Any,
-) -> None:
-    """Remember in the session that its user has added a factor; not for headless clients."""
-    if authenticator.type not in PRIMARY or not hasattr(request, "session"):
-        return
-    if request is not None and not _is_headless(request):
-        request.session[NOTED] = str(user.pk)
 
 
 def answer(request: HttpRequest) -> HttpResponseRedirect | None:
@@ -53,13 +26,13 @@ def answer(request: HttpRequest) -> HttpResponseRedirect | None:
     match = request.resolver_match
     if match is None or match.view_name not in PAGES:
         return None
-    if request.method != "GET" or is_program(request) or not _take_note(request):
+    if request.method != "GET" or is_program(request) or not added.take(request):
         return None
     url = _next(request)
     return protected(HttpResponseRedirect(url)) if url else None
 
 
-def is_due(user: AbstractBaseUser) -> bool:
+def needs_codes(user: AbstractBaseUser) -> bool:
     """Whether generating codes is what this user should do next."""
     return conf.LOGIN_MODE != "off" and overview_of(user).needs_new_codes
 
@@ -76,14 +49,9 @@ def leave(request: HttpRequest) -> str:
     return url
 
 
-def _take_note(request: HttpRequest) -> bool:
-    noted = request.session.pop(NOTED, None)
-    return noted is not None and noted == str(request.user.pk)
-
-
 def _next(request: HttpRequest) -> str | None:
     user = request.user
-    if is_due(user) and (url := _offer_url()) and RecoveryCodeSetup.claim_offer(user):  # type: ignore[arg-type]
+    if needs_codes(user) and (url := _offer_url()) and RecoveryCodeSetup.claim_offer(user):  # type: ignore[arg-type]
         return url
     return leave(request) if places.wanted(request) else None
 
@@ -94,7 +62,3 @@ def _offer_url() -> str | None:
     except NoReverseMatch:
         logger.error("recovery_backend_allauth.urls is not included: codes are not offered")
         return None
-
-
-def _is_headless(request: HttpRequest) -> bool:
-    return hasattr(getattr(request, "allauth", None), "headless")

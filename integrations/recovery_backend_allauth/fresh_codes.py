@@ -17,14 +17,14 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from recovery_backend import audit, stash
-from recovery_backend.addresses import email_of
 from recovery_backend.audit import Event
-from recovery_backend.clients import client_of
 from recovery_backend.codes import PresentedCode
 from recovery_backend.conf import conf
+from recovery_backend.flows.guards import entry_of
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
 from recovery_backend.stash import Stashed
 from recovery_backend.transactions import in_transaction
+from recovery_backend_allauth.refusals import headless_client
 
 APP = "app"
 DOWNLOAD = "mfa_download_recovery_codes"
@@ -89,15 +89,8 @@ def _claim(request: HttpRequest, user: AbstractBaseUser, batch: RecoveryCodeBatc
     is_file = is_download(request)
     if not (batch.mark_downloaded() if is_file else batch.mark_viewed()):
         return False
-    entry = audit.entry(
-        Event.BATCH_DOWNLOADED if is_file else Event.BATCH_VIEWED,
-        client=client_of(request),
-        email=email_of(user),
-        user=user,
-        actor=user,
-        batch=batch.pk,
-    )
-    audit.record(entry)
+    event = Event.BATCH_DOWNLOADED if is_file else Event.BATCH_VIEWED
+    audit.record(entry_of(user, event, request, batch=batch.pk))
     return True
 
 
@@ -121,7 +114,7 @@ def _read(
 
 def _forget_if_all_delivered(request: HttpRequest, batch: RecoveryCodeBatch) -> None:
     # allauth offers no file of codes that it shows once, nor do its clients ask for one.
-    is_once = app_settings.RECOVERY_CODES_SHOW_ONCE or _headless_client(request) is not None
+    is_once = app_settings.RECOVERY_CODES_SHOW_ONCE or headless_client(request) is not None
     if is_once or (batch.has_viewed and batch.has_downloaded):
         RecoveryCodeBatch.objects.filter(pk=batch.pk).forget_sealed()
         stash.forget(request)
@@ -133,13 +126,8 @@ def _session_key(request: HttpRequest) -> str:
     return str(request.session.session_key)
 
 
-def _headless_client(request: HttpRequest) -> str | None:
-    headless = getattr(getattr(request, "allauth", None), "headless", None)
-    return getattr(headless, "client", None)
-
-
 def _is_app(request: HttpRequest) -> bool:
-    return _headless_client(request) == APP
+    return headless_client(request) == APP
 
 
 def _is_prefetch(request: HttpRequest) -> bool:

@@ -1,17 +1,21 @@
-"""The request by which allauth's adapter names the site in a message, where there is none."""
+"""Messages to owners: which of them allauth sends itself, and the request that its adapter needs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from allauth.account import app_settings as account_settings
 from allauth.core import context
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 
+from recovery_backend import signals, tasks
+from recovery_backend.audit import RecoveryCodeAudit
 from recovery_backend.conf import conf
+from recovery_backend.emails import Notice
 
 
 class NobodysRequest(HttpRequest):
@@ -27,6 +31,14 @@ class NobodysRequest(HttpRequest):
             return conf.SITE_NAME
         hosts = (host.lstrip(".") for host in settings.ALLOWED_HOSTS)
         return next((host for host in hosts if _is_name(host)), "localhost")
+
+
+def tell(notice: Notice, entry: RecoveryCodeAudit) -> None:
+    """Tell the owner of what allauth may tell them too, so that they get one message of it."""
+    if not account_settings.EMAIL_NOTIFICATIONS:
+        tasks.notify(notice, entry)
+    elif conf.NOTIFY:  # allauth sends the message itself; messengers hear of it from us
+        tasks.send_on_commit(signals.owner_notified, user=entry.user, notice=notice, audit=entry)
 
 
 @contextmanager

@@ -52,13 +52,13 @@ def is_marker(authenticator: Authenticator) -> bool:
 
 
 def inert_data() -> dict[str, Any]:
-    """What makes a row ours: allauth reads it as a list of no codes."""
-    return {"migrated_codes": [], KEY: 1}
+    """A marker of no batch, until `sync` gives it one or deletes it: to allauth, a list of no codes."""
+    return {"migrated_codes": [], KEY: 1, "seed": KEY}
 
 
 def data_of(batch: RecoveryCodeBatch) -> dict[str, Any]:
     """What the marker of a batch holds. A new batch changes it, which ends trust in browsers."""
-    return {**inert_data(), "seed": f"{KEY}:{batch.pk}"}
+    return inert_data() | {"seed": f"{KEY}:{batch.pk}"}
 
 
 def sync(user: AbstractBaseUser, *, ends_list: bool = False) -> Authenticator | None:

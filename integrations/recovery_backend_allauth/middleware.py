@@ -12,7 +12,7 @@ from django.http.response import HttpResponseBase
 from recovery_backend_allauth import binding, enrolment, required, restricted
 
 Gate = Callable[[HttpRequest], HttpResponseBase | None]
-# Each answers in the view's place, or lets it run. Whose session it is comes before what it may do.
+# Whose session it is comes before what it may open, and that before where its user is led.
 GATES: tuple[Gate, ...] = (
     binding.answer,
     restricted.answer,
@@ -22,7 +22,11 @@ GATES: tuple[Gate, ...] = (
 
 
 class MFARequiredMiddleware:
-    """Holds MFA_REQUIRED_PATHS, restricted sessions and the binding of sessions.
+    """Four gates before each view; each of them answers in its place, or lets it run.
+
+    `binding` asks for the factor again, or ends the session, in a browser or network that is new
+    to it; `restricted` lets who came by a code alone repair the account and no more; `required`
+    holds MFA_REQUIRED_PATHS; `enrolment` leads whoever has just added a factor to codes, and back.
 
     After allauth's AccountMiddleware. Works under WSGI and ASGI.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from allauth.account import app_settings as account_settings
 from allauth.core import context
 from allauth.mfa.models import Authenticator
 from allauth.mfa.signals import authenticator_added
@@ -13,13 +12,12 @@ from django.db.models import Model, QuerySet
 from django.db.models.signals import post_delete
 from django.http import HttpRequest
 
-from recovery_backend import audit, signals, tasks
-from recovery_backend.addresses import email_of
+from recovery_backend import audit
 from recovery_backend.audit import Event, RecoveryCodeAudit, logger
-from recovery_backend.clients import client_of
-from recovery_backend.conf import conf
 from recovery_backend.emails import Notice
+from recovery_backend.flows.guards import entry_of
 from recovery_backend.transactions import in_transaction
+from recovery_backend_allauth import mail
 from recovery_backend_allauth.marker import PRIMARY
 
 NOTICES = {
@@ -62,23 +60,12 @@ def _tell(event: Event, factor: Authenticator, request: HttpRequest | None) -> N
 
 def _record(entry: RecoveryCodeAudit) -> None:
     audit.record(entry)
-    notice = NOTICES[Event(entry.event)]
-    if not account_settings.EMAIL_NOTIFICATIONS:
-        tasks.notify(notice, entry)
-    elif conf.NOTIFY:  # allauth sends the message itself; messengers hear of it from us
-        tasks.send_on_commit(signals.owner_notified, user=entry.user, notice=notice, audit=entry)
+    mail.tell(NOTICES[Event(entry.event)], entry)
 
 
 def _entry(event: Event, factor: Authenticator, request: HttpRequest | None) -> RecoveryCodeAudit:
-    user = factor.user
-    return audit.entry(
-        event,
-        client=client_of(request),
-        email=email_of(user),
-        user=user,
-        actor=_actor(request, user),
-        data={"type": str(factor.type)},
-    )
+    user, data = factor.user, {"type": str(factor.type)}
+    return entry_of(user, event, request, actor=_actor(request, user), data=data)
 
 
 def _actor(request: HttpRequest | None, owner: AbstractBaseUser) -> AbstractBaseUser | None:

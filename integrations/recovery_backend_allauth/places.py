@@ -12,7 +12,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest
 from django.shortcuts import resolve_url
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.utils.http import escape_leading_slashes, url_has_allowed_host_and_scheme, urlencode
 
 from recovery_backend_allauth import records
@@ -42,8 +42,16 @@ def to_second_factor(request: HttpRequest, wanted: str) -> str:
     user = request.user
     if not has_factor(user):  # type: ignore[arg-type]
         request.session[WANTED] = wanted
-        return reverse("mfa_index")
-    return f"{reverse(_page_of_proof(request))}?{urlencode({'next': wanted})}"
+        return page("mfa_index")
+    return f"{page(_page_of_proof(request))}?{urlencode({'next': wanted})}"
+
+
+def page(name: str) -> str:
+    """A page of allauth's; LOGIN_URL where only a frontend of the site's own has pages."""
+    try:
+        return reverse(name)
+    except NoReverseMatch:
+        return resolve_url(settings.LOGIN_URL)
 
 
 def wanted(request: HttpRequest) -> str:

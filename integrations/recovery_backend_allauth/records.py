@@ -12,10 +12,10 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 
 from recovery_backend_allauth import bound_records
+from recovery_backend_allauth.marker import PRIMARY
 
 Record = Mapping[str, Any]
 RECOVERY_CODES = "recovery_codes"
-FACTORS = ("totp", "webauthn")
 # Seconds by which the clocks of a site's servers may differ: the one that is asked next must not
 # refuse the proof of a moment ago.
 CLOCK_SKEW = 5
@@ -26,11 +26,16 @@ def of_request(request: HttpRequest) -> Sequence[Record]:
     return bound_records.of_user(request, request.user)
 
 
+def of_user(request: HttpRequest, user: AbstractBaseUser) -> Sequence[Record]:
+    """The steps that this user has completed in this session, also before they are signed in."""
+    return bound_records.of_user(request, user)
+
+
 def of_session(session: SessionBase, user: AbstractBaseUser) -> Sequence[Record]:
     """The steps that this user has completed in this session, which need not be the cookie's."""
     request = HttpRequest()
     request.session = session
-    return user_records(request, user)
+    return of_user(request, user)
 
 
 def mfa_at(records: Sequence[Record]) -> float | None:
@@ -47,13 +52,23 @@ def mfa_at(records: Sequence[Record]) -> float | None:
 
 def is_satisfied(records: Sequence[Record], max_age: timedelta | None = None) -> bool:
     """Whether a second factor was proven, and not longer ago than `max_age`."""
-    at = mfa_at(records)
-    return at is not None and (max_age is None or time.time() - at <= max_age.total_seconds())
+    return _is_within(mfa_at(records), max_age)
 
 
-def came_by_code(records: Sequence[Record]) -> bool:
-    """Whether the session began with e-mail address and code."""
-    return any(is_code_sign_in(record) for record in records)
+def came_by_code(records: Sequence[Record], max_age: timedelta | None = None) -> bool:
+    """Whether the session began with e-mail address and code, not longer ago than `max_age`."""
+    began = [
+        record["at"] for record in records if is_code_sign_in(record) and _has_happened(record)
+    ]
+    return _is_within(max(began, default=None), max_age)
+
+
+def is_by_code_alone(records: Sequence[Record]) -> bool:
+    """Whether the latest beginning was e-mail address and code, with no second factor since."""
+    # What came before that was a try that its user gave up.
+    beginnings = [step for step in records if is_code_sign_in(step) or is_first_factor(step)]
+    is_by_code = bool(beginnings) and is_code_sign_in(beginnings[-1])
+    return is_by_code and not is_satisfied(records)
 
 
 def is_code_sign_in(record: Record) -> bool:
@@ -75,10 +90,14 @@ def is_first_factor(record: Record) -> bool:
     return isinstance(method, str) and method not in ("", "mfa")
 
 
+def _is_within(at: float | None, max_age: timedelta | None) -> bool:
+    return at is not None and (max_age is None or time.time() - at <= max_age.total_seconds())
+
+
 def _counts(record: Record, *, has_first: bool) -> bool:
     if _is_code(record):
         return has_first and not record.get("passwordless")
-    return _is_mfa(record) and record.get("type") in FACTORS
+    return _is_mfa(record) and record.get("type") in PRIMARY
 
 
 def _is_code(record: Record) -> bool:
@@ -95,11 +114,6 @@ def _has_happened(record: Record) -> bool:
     if isinstance(at, bool) or not isinstance(at, (int, float)):
         return False
     return 0 < at <= time.time() + CLOCK_SKEW
-
-
-def user_records(request: HttpRequest, user: AbstractBaseUser) -> Sequence[Record]:
-    """The steps that this user has completed in this session, also before they are signed in."""
-    return bound_records.of_user(request, user)
 
 
 def forget_code_sign_ins(request: HttpRequest) -> None:

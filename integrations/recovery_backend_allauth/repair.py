@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django.conf import settings
+from django.contrib.admin import AdminSite
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest
 from django.urls import ResolverMatch
 
@@ -108,6 +110,13 @@ WAYS_IN = frozenset(
         "django.views.i18n.set_language",
     }
 )
+# What gives a first password to a user without one, and asks for none.
+FIRST_PASSWORD = frozenset(
+    {
+        "allauth.account.views.PasswordSetView",
+        "allauth.headless.account.views.ChangePasswordView",
+    }
+)
 
 
 def is_open(request: HttpRequest) -> bool:
@@ -129,11 +138,29 @@ def is_before_enrolment(request: HttpRequest) -> bool:
     return _leads_to(BEFORE_ENROLMENT, request.resolver_match)
 
 
+def is_first_password(request: HttpRequest, user: AbstractBaseUser) -> bool:
+    """Whether the request leads to a page that would give this user their first password."""
+    return not user.has_usable_password() and _is_named(FIRST_PASSWORD, request.resolver_match)
+
+
+def signing_out_of(match: ResolverMatch | None) -> AdminSite | None:
+    """The admin that one signs out of there; None if it is no such page."""
+    if match is None or match.url_name != "logout":
+        return None
+    # `AdminSite.get_urls` marks its own views so.
+    site: AdminSite | None = getattr(match.func, "admin_site", None)
+    return site
+
+
 def _leads_to(views: frozenset[str], match: ResolverMatch | None) -> bool:
     if match is None:
         return False
-    is_named = any(name in views for name in _names(match.func))
-    return is_named or _is_signing_out(match) or _is_static_file(match)
+    is_signing_out = signing_out_of(match) is not None
+    return _is_named(views, match) or is_signing_out or _is_static_file(match)
+
+
+def _is_named(views: frozenset[str], match: ResolverMatch | None) -> bool:
+    return match is not None and any(name in views for name in _names(match.func))
 
 
 def _names(view: object) -> Iterator[str]:
@@ -147,11 +174,6 @@ def _names(view: object) -> Iterator[str]:
 def _name(thing: object) -> str:
     module, name = getattr(thing, "__module__", ""), getattr(thing, "__qualname__", "")
     return f"{module}.{name}"
-
-
-def _is_signing_out(match: ResolverMatch) -> bool:
-    # Of any admin: `AdminSite.get_urls` marks its own views so.
-    return match.url_name == "logout" and getattr(match.func, "admin_site", None) is not None
 
 
 def _is_static_file(match: ResolverMatch) -> bool:

@@ -17,10 +17,8 @@ from django.shortcuts import resolve_url
 from django.utils.translation import get_language_from_path
 
 from recovery_backend.conf import conf
-from recovery_backend_allauth import demand, places, records, repair, tokens
-from recovery_backend_allauth.tokens import Proof
-
-PARTS = ("audio", "font", "image", "manifest", "script", "style", "track", "video")
+from recovery_backend_allauth import demand, places, proofs, records, refusals, repair
+from recovery_backend_allauth.proofs import Proof
 
 
 def answer(request: HttpRequest) -> HttpResponseBase | None:
@@ -35,8 +33,8 @@ def answer(request: HttpRequest) -> HttpResponseBase | None:
         return None
     if _is_enrolling(request, proof.user):
         return None
-    if _is_part(request):
-        raise PermissionDenied
+    if refusals.is_part(request):
+        raise PermissionDenied  # it leads nobody
     return _without_loop(request, demand.answer(request, proof))
 
 
@@ -66,9 +64,9 @@ def _proof_of(request: HttpRequest) -> Proof | None:
     match = request.resolver_match
     view = getattr(match, "func", None)
     if not hasattr(getattr(view, "cls", None), "initialize_request"):
-        return tokens.proof_of(request)
+        return proofs.proof_of(request)
     user, auth = _found_by_framework(request, view)
-    return tokens.proof_of_user(request, user, auth) if user else None
+    return proofs.proof_of_user(request, user, auth) if user else None
 
 
 def _found_by_framework(request: HttpRequest, view: Any) -> tuple[Any, Any]:
@@ -128,8 +126,3 @@ def _without_loop(
     if target and urlsplit(target).path == request.path:
         raise PermissionDenied
     return response
-
-
-def _is_part(request: HttpRequest) -> bool:
-    # A picture or a script leads nobody, and must not become the page to come back to.
-    return request.headers.get("Sec-Fetch-Dest", "document") in PARTS

@@ -52,6 +52,7 @@ class RestrictedView(RecoveryPage, LoginRequiredMixin, TemplateView):
             "restriction": restriction,
             "time_left": waiting_text(restriction.seconds_left) if restriction else "",
             "has_factor": places.has_factor(user),
+            "may_change_password": restriction is None or user.has_usable_password(),
             "codes_left": RecoveryCode.objects.usable().of_user(user).count(),
             "other_sessions": _other_sessions(self.request, user),
         }

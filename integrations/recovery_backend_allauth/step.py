@@ -6,13 +6,15 @@ from typing import Any
 
 from allauth.core import context
 from allauth.mfa.models import Authenticator
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.http import HttpRequest
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from recovery_backend import flows
 from recovery_backend.codes import PresentedCode
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
-from recovery_backend_allauth import fresh_codes
+from recovery_backend_allauth import fresh_codes, records
 from recovery_backend_allauth.marker import is_marker
 
 UNSEEN = "•" * 8
@@ -33,7 +35,10 @@ class BatchCodes:
     @sensitive_variables()
     def validate_code(self, code: str) -> bool:
         """Spend this code, once (R-21); False when it is refused. allauth has counted the try."""
-        return flows.use_at_step(context.request, self.instance.user, PresentedCode(code))
+        request, user = context.request, self.instance.user
+        if not takes_codes(request, user):
+            return False
+        return flows.use_at_step(request, user, PresentedCode(code))
 
     def generate_codes(self) -> list[str]:
         """As many placeholders as there were codes: allauth counts them."""
@@ -59,6 +64,13 @@ class BatchCodes:
         """Let this request show fresh codes, and no later one."""
         if not fresh_codes.is_download(context.request):
             fresh_codes.claim(context.request, self.instance.user)
+
+
+def takes_codes(request: HttpRequest | None, user: AbstractBaseUser) -> bool:
+    """Whether a code proves anything now: not at the second step after another of its list (R-37)."""
+    if request is None or request.user.is_authenticated:
+        return True
+    return not records.is_by_code_alone(records.of_user(request, user))
 
 
 stock_wrap = Authenticator.wrap

@@ -27,7 +27,7 @@ class OfferView(RecoveryPage, LoginRequiredMixin, TemplateView):
         return super().dispatch(request, *args, **kwargs)
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        if not enrolment.is_due(request.user):  # type: ignore[arg-type]
+        if not enrolment.needs_codes(request.user):  # type: ignore[arg-type]
             return HttpResponseRedirect(enrolment.onward(request))
         return super().get(request, *args, **kwargs)
 

@@ -67,5 +67,5 @@ class RecoveryCodeSetupAdmin(ReadOnlyAdmin):
     ordering = ("-pk",)
     search_fields = ("user",)
     search_help_text = _("A user name or a whole e-mail address.")
-    fields = ("owner", "verified_at", "new_batch_required_at")
+    fields = ("owner", "verified_at", "new_batch_required_at", "factor_due_at")
     readonly_fields = fields

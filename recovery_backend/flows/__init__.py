@@ -33,6 +33,7 @@ from recovery_backend.flows.entry import (
 )
 from recovery_backend.flows.guards import (
     active_batch,
+    confirm_url,
     count_action,
     require_recent_sign_in,
     require_second_factor,
@@ -55,6 +56,7 @@ __all__ = [
     "check_credentials",
     "clear_cooldown",
     "clear_waits",
+    "confirm_url",
     "count_action",
     "delete_all",
     "delete_code",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 from uuid import UUID
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.utils import timezone
@@ -37,6 +38,12 @@ def require_recent_sign_in(request: HttpRequest) -> None:
     if timezone.now().timestamp() - signed_in_at > max_age:
         _record_hourly(request, Event.REAUTH_FAIL, Reason.STALE)
         raise SignInTooOld
+
+
+def confirm_url(request: HttpRequest, wanted: str) -> str | None:
+    """Where the user of a stale session confirms that it is them; None: they sign in anew."""
+    is_signed_in = request.user.is_authenticated
+    return accounts.of_site().confirm_url(request, wanted) if is_signed_in else None
 
 
 def require_second_factor(request: HttpRequest, wanted: str) -> None:
@@ -94,14 +101,16 @@ def _named(request: HttpRequest, public_id: str) -> RecoveryCodeBatch:
 
 def entry_for(request: HttpRequest, event: Event, **fields: Any) -> RecoveryCodeAudit:
     """An audit row of what a signed-in user does to their own account, not yet saved."""
-    user = request.user
+    return entry_of(request.user, event, request, **fields)  # type: ignore[arg-type]
+
+
+def entry_of(
+    user: AbstractBaseUser, event: Event, request: HttpRequest | None, **fields: Any
+) -> RecoveryCodeAudit:
+    """An audit row of what happens to this account, by its owner where no `actor` is named."""
+    by_owner = {"user": user, "actor": user}
     return audit.entry(
-        event,
-        client=client_of(request),
-        email=email_of(user),  # type: ignore[arg-type]
-        user=user,
-        actor=user,
-        **fields,
+        event, client=client_of(request), email=email_of(user), **(by_owner | fields)
     )
 
 

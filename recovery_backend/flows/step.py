@@ -38,9 +38,16 @@ def _use(request: HttpRequest | None, user: AbstractBaseUser, code: PresentedCod
             _accept(request, user, row)
             return True
         reason = Reason.USED
-    if row is not None or code.is_well_formed:  # else it was meant for another factor
+    if row is not None or _is_guess(user, code):  # else it was meant for another factor
         _reject(request, user, row, reason or Reason.UNKNOWN)
     return False
+
+
+def _is_guess(user: AbstractBaseUser, code: PresentedCode) -> bool:
+    """Whether a code that nobody was given could have been a code of this user (R-115)."""
+    if code.is_well_formed or not code.is_short:
+        return code.is_well_formed
+    return RecoveryCode.objects.usable().of_user(user).filter(is_step_only=True).exists()
 
 
 def _accept(request: HttpRequest | None, user: AbstractBaseUser, row: RecoveryCode) -> None:

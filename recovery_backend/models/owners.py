@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -44,6 +44,12 @@ class RecoveryCodeSetup(models.Model):
         blank=True,
         help_text=_("When this user was last led to generate codes, after adding a factor."),
     )
+    factor_due_at = models.DateTimeField(
+        _("second factor due"),
+        null=True,
+        blank=True,
+        help_text=_("When a restricted session removed a second factor; none was added since."),
+    )
 
     class Meta:
         verbose_name = _("set-up state")
@@ -72,6 +78,24 @@ class RecoveryCodeSetup(models.Model):
         cls.objects.get_or_create(user_id=user.pk)
         offered = cls.objects.filter(user_id=user.pk, codes_offered_at__isnull=True)
         return offered.update(codes_offered_at=timezone.now()) == 1
+
+    @classmethod
+    def is_factor_due(cls, user: AbstractBaseUser) -> bool:
+        """Whether sign-ins by code are to be restricted, although the user has no factor."""
+        return cls.objects.filter(user_id=user.pk, factor_due_at__isnull=False).exists()
+
+    @classmethod
+    def require_factor(cls, user_id: Any) -> None:
+        """Have sign-ins by code restricted until this user adds a second factor."""
+        cls.objects.get_or_create(user_id=user_id)
+        rows = cls.objects.filter(user_id=user_id, factor_due_at__isnull=True)
+        rows.update(factor_due_at=timezone.now())
+
+    @classmethod
+    def release_factor(cls, user_id: Any) -> None:
+        """Ask this user for a second factor no more."""
+        rows = cls.objects.filter(user_id=user_id, factor_due_at__isnull=False)
+        rows.update(factor_due_at=None)
 
 
 class RecoveryCodeEmailLog(models.Model):

@@ -151,21 +151,20 @@ class ActionView(RecoveryPage, LoginRequiredMixin, View):
         return self.sign_in(_("Please sign in first. Nothing was changed."), status=401)
 
     def sign_in(self, text: str, *, status: int) -> HttpResponse:
-        """To LOGIN_URL, and from there to the dashboard, with nothing changed (R-43)."""
-        login_url = resolve_url(settings.LOGIN_URL)
-        target = redirect_to_login(_dashboard_for(self.request, login_url), login_url)
-        if wants_json(self.request):
-            answer = {"code": "sign_in", "detail": text, "redirect_to": target.url}
-            return JsonResponse(answer, status=status)
-        messages.warning(self.request, text, fail_silently=True)
-        return target
+        """To where people sign in, and from there to the dashboard, with nothing changed (R-43)."""
+        url = flows.confirm_url(self.request, reverse("recovery_dashboard"))
+        return self.lead("sign_in", text, url or _login_url(self.request), status=status)
 
     def step_up(self, url: str) -> HttpResponse:
         """To where the second factor is proven, and from there to the dashboard."""
         text = _("For this, please confirm your second factor. Nothing was changed.")
+        return self.lead("mfa_required", text, url, status=403)
+
+    def lead(self, code: str, text: str, url: str, *, status: int) -> HttpResponse:
+        """People go there, programs are told why."""
         if wants_json(self.request):
-            answer = {"code": "mfa_required", "detail": text, "redirect_to": url}
-            return JsonResponse(answer, status=403)
+            answer = {"code": code, "detail": text, "redirect_to": url}
+            return JsonResponse(answer, status=status)
         messages.warning(self.request, text, fail_silently=True)
         return HttpResponseRedirect(url)
 
@@ -179,13 +178,13 @@ class ActionView(RecoveryPage, LoginRequiredMixin, View):
         return render(self.request, "recovery_backend/confirm.html", context)
 
 
-def _dashboard_for(request: HttpRequest, login_url: str) -> str:
-    """The dashboard's path; its whole address for a sign-in page on another host, as Django does."""
-    path = reverse("recovery_dashboard")
+def _login_url(request: HttpRequest) -> str:
+    """LOGIN_URL, and the dashboard after it: by its whole address if that is on another host."""
+    login_url, path = resolve_url(settings.LOGIN_URL), reverse("recovery_dashboard")
     here = urlsplit(request.build_absolute_uri(path))
     there = urlsplit(login_url)
     is_here = there.scheme in {"", here.scheme} and there.netloc in {"", here.netloc}
-    return path if is_here else here.geturl()
+    return redirect_to_login(path if is_here else here.geturl(), login_url).url
 
 
 class GenerateView(ActionView):

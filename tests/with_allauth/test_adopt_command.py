@@ -19,7 +19,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.urls import reverse
 from django.utils import timezone
-from recovery_backend_allauth import adoption, marker, take_over
+from recovery_backend_allauth import adoption, marker, takeover
 
 from recovery_backend import flows
 from recovery_backend.codes import PresentedCode
@@ -339,7 +339,7 @@ def test_memory_holds_a_page_and_not_the_table(make_user):
             for one in users
         )
         tracemalloc.start()
-        take_over.run(lambda row: seen.append(row.pk), page_size=10)
+        takeover.run(lambda row: seen.append(row.pk), page_size=10)
         _size, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most

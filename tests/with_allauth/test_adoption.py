@@ -299,6 +299,29 @@ class TestUsing:
         assert ("login.success", "") not in events()
         assert RecoveryCode.objects.usable().count() == 10
 
+    def test_guesses_of_short_codes_are_recorded(self, owner, before_step, events):
+        """R-115; what could be the code of an authenticator app is not called a guess."""
+        generated(confirmed(owner))
+        browser = before_step(owner)
+        browser.post(AUTHENTICATE, {"code": "123456"})
+        assert ("mfa.fallback_fail", "unknown") not in events()
+        browser.post(AUTHENTICATE, {"code": "12345678"})
+        assert events().count(("mfa.fallback_fail", "unknown")) == 1
+
+    def test_the_page_of_factors_tells_of_them_once(self, owner):
+        browser = confirmed(owner)
+        generated(browser)
+        page = browser.get(reverse("mfa_index")).content.decode()
+        assert "10 of 10 codes left." in page and "out of 10 recovery codes" not in page
+
+    def test_allauths_panel_stays_until_its_list_is_taken_over(self, owner, settings):
+        settings.DJANGO_AUTH_RECOVERY_CODES_ADOPT_ALLAUTH_CODES = False
+        browser = confirmed(owner)
+        generated(browser)
+        settings.DJANGO_AUTH_RECOVERY_CODES_ADOPT_ALLAUTH_CODES = True
+        page = browser.get(reverse("mfa_index")).content.decode()
+        assert "There are 10 out of 10" in page
+
     def test_nor_if_its_row_were_found(self, owner):
         """By the row's own word too, not by its digest alone."""
         code, *_rest = generated(confirmed(owner))

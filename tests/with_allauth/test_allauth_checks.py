@@ -18,6 +18,7 @@ from django.core.management.base import SystemCheckError
 from django.db import connection
 from recovery_backend_allauth import checks, step
 from recovery_backend_allauth.apps import require_apps
+from recovery_backend_allauth.checks import installation, second_step
 
 PREFIX = "DJANGO_AUTH_RECOVERY_CODES_"
 CACHES = "django.core.cache.backends."
@@ -90,15 +91,19 @@ def test_the_version_of_allauth_is_checked(monkeypatch, version, expected):
 
 def test_the_installed_allauth_is_in_the_tested_range():
     """So that the range moves with what the suite runs with."""
-    assert allauth.VERSION[:3] >= checks.OLDEST_ALLAUTH
-    assert allauth.VERSION[:2] <= checks.NEWEST_ALLAUTH
+    assert allauth.VERSION[:3] >= second_step.OLDEST_ALLAUTH
+    assert allauth.VERSION[:2] <= second_step.NEWEST_ALLAUTH
 
 
-@pytest.mark.parametrize("first", ["allauth", "allauth.account", "allauth.mfa"])
+@pytest.mark.parametrize(
+    "first", ["allauth", "allauth.account", "allauth.mfa", "recovery_backend"]
+)
 def test_templates_that_are_found_too_late_are_told(monkeypatch, first):
     configs = sorted(apps.get_app_configs(), key=lambda config: config.name != first)
     monkeypatch.setattr(apps, "get_app_configs", lambda: configs)
     assert said() == ["W005"]
+    (message,) = installation.check_order(None)
+    assert f"The templates of {first} are found" in message.msg
 
 
 @pytest.mark.parametrize(
@@ -125,6 +130,28 @@ def test_two_lists_of_codes_are_told(settings):
     assert said() == []
 
 
+def test_an_adoption_of_codes_that_nobody_makes_is_told(settings):
+    settings.DJANGO_AUTH_RECOVERY_CODES_ADOPT_ALLAUTH_CODES = True
+    assert said() == ["W014"]
+    settings.MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+    assert said() == []
+
+
+def test_pages_that_nobody_can_be_led_to_are_told(settings):
+    """R-38: a restricted session without its page could repair nothing."""
+    settings.ROOT_URLCONF = "tests.with_allauth.urls_without_offer"
+    assert said() == ["W015"]
+    settings.HEADLESS_ONLY = True
+    assert said() == []
+    settings.DJANGO_AUTH_RECOVERY_CODES_RECOVERY_SESSION = "restricted"
+    assert said() == ["E016"]
+
+
+def test_urls_that_cannot_be_read_are_left_to_django(settings):
+    settings.ROOT_URLCONF = "no.such.module"
+    assert said() == []
+
+
 NEEDS_MIDDLEWARE = [
     ("MFA_REQUIRED_PATHS", ["/staff/"]),
     ("RECOVERY_SESSION", "restricted"),
@@ -139,11 +166,11 @@ def test_what_no_middleware_holds_is_an_error(settings, name, value):
     assert said() == []
     setattr(settings, PREFIX + name, value)
     assert said() == ["E009"]
-    (message,) = checks.check_middleware(None)
+    (message,) = installation.check_middleware(None)
     assert message.msg.startswith(f"{name}: set")
 
 
-@pytest.mark.parametrize("path", checks.BEFORE_MIDDLEWARE)
+@pytest.mark.parametrize("path", installation.BEFORE_MIDDLEWARE)
 def test_a_middleware_that_comes_too_early_is_an_error(settings, path):
     settings.MIDDLEWARE = [*(one for one in settings.MIDDLEWARE if one != path), path]
     assert said() == ["E010"]

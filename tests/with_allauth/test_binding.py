@@ -18,8 +18,8 @@ from recovery_backend_allauth.fingerprints import browser_of
 from recovery_backend.keys import generate_key
 from recovery_backend.models import RecoveryCodeAudit
 from recovery_backend.signals import owner_notified
-from tests.conftest import DASHBOARD, JSON, PASSWORD, Browser
-from tests.with_allauth.conftest import AUTHENTICATE, REAUTHENTICATE, totp_now
+from tests.conftest import DASHBOARD, JSON, LOGIN, PASSWORD, Browser
+from tests.with_allauth.conftest import AUTHENTICATE, REAUTHENTICATE, add_totp, totp_now
 from tests.with_allauth.test_restricted import api, asynchronous, ordinary, sign_in_app
 
 CHROME = (
@@ -116,6 +116,17 @@ def is_asked(device):
 def prove(device, code=None):
     code = code or totp_now()
     return device.post(REAUTHENTICATE, {"code": code, "next": "/ordinary/"})
+
+
+def test_a_session_that_the_last_code_has_opened_is_bound(bind, make_user, make_codes):
+    bind(browser="end")
+    user = make_user()
+    add_totp(user)
+    (code,) = make_codes(user, 1)
+    device = Device().at(HOME, CURRENT)
+    device.post(LOGIN, {"email": user.email, "recovery_code": code})
+    assert is_open(device)
+    assert not is_open(device.at(agent=EDGE))
 
 
 class TestBrowsers:
@@ -289,7 +300,9 @@ class TestStepUp:
         device = sign_in().at(CAFE)
         assert device.get(reverse(url))["Location"].startswith(REAUTHENTICATE)
         answer = device.post(reverse("recovery_generate"), {"confirm": "on"})
-        assert answer["Location"] == f"{REAUTHENTICATE}?next=%2F"
+        assert (
+            answer["Location"] == f"{REAUTHENTICATE}?next=%2Fauth%2Frecovery-codes%2Fgenerate%2F"
+        )
 
     def test_a_password_is_not_enough(self, bind, sign_in):
         bind(network="step_up")

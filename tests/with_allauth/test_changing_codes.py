@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 
 import pytest
+from allauth.account.signals import authentication_step_completed
+from django.test import RequestFactory
 from django.urls import reverse
+from recovery_backend_allauth import added
 
 from recovery_backend.models import RecoveryCodeAudit, RecoveryCodeBatch
-from recovery_backend_allauth import added
-from tests.conftest import LOGIN, PASSWORD, Browser
-from tests.with_allauth.conftest import AUTHENTICATE, REAUTHENTICATE, add_totp, totp_now
+from tests.conftest import DASHBOARD, LOGIN, PASSWORD, Browser
+from tests.with_allauth.conftest import AUTHENTICATE, REAUTHENTICATE, add_totp, step, totp_now
 
 pytestmark = pytest.mark.django_db
 
@@ -86,6 +88,91 @@ def test_who_used_a_code_at_the_second_step_may_get_new_ones(totp_user, before_s
     assert len(browser.generate()) == 10
 
 
+class TestLater:
+    """A proof, and a sign-in by code, open the codes for a while: a session can be stolen since."""
+
+    LONG_AGO = added.SECONDS + 60
+
+    def is_asked(self, browser):
+        answer = browser.send("recovery_generate", confirm="on")
+        return answer.status_code == 302 and answer["Location"].startswith(REAUTHENTICATE)
+
+    def test_an_old_proof_opens_nothing(self, totp_user, browser_with):
+        user, _codes = totp_user
+        old = browser_with(
+            user, step("password", ago=self.LONG_AGO), step("mfa", "totp", ago=self.LONG_AGO)
+        )
+        assert self.is_asked(old)
+        assert RecoveryCodeBatch.objects.count() == 1
+
+    def test_nor_an_old_sign_in_by_code(self, totp_user, browser_with):
+        user, _codes = totp_user
+        by_code = step("mfa", "recovery_codes", passwordless=True, ago=self.LONG_AGO)
+        assert self.is_asked(browser_with(user, by_code))
+
+    def test_a_new_proof_opens_it_again(self, totp_user, browser_with):
+        user, _codes = totp_user
+        browser = browser_with(user, step("mfa", "webauthn", ago=self.LONG_AGO))
+        browser.post(REAUTHENTICATE, {"code": totp_now()})
+        assert len(browser.generate()) == 10
+
+    def test_the_site_may_set_the_time(self, totp_user, browser_with, settings):
+        settings.DJANGO_AUTH_RECOVERY_CODES_REAUTH_MAX_AGE = 60
+        user, _codes = totp_user
+        assert self.is_asked(browser_with(user, step("mfa", "webauthn", ago=61)))
+
+
+class TestRecentSignIn:
+    """REAUTH_MAX_AGE with allauth: whoever confirms that it is them has as good as signed in."""
+
+    @pytest.fixture(autouse=True)
+    def within_ten_minutes(self, settings):
+        settings.DJANGO_AUTH_RECOVERY_CODES_REAUTH_MAX_AGE = 600
+
+    def age(self, browser):
+        session = browser.session
+        session["recovery_backend_signed_in_at"] = time.time() - 601
+        session.save()
+
+    def test_a_user_with_a_password_alone_gives_it_again(self, by_password):
+        _user, browser = by_password
+        self.age(browser)
+        answer = browser.send("recovery_generate", confirm="on")
+        asked = f"{reverse('account_reauthenticate')}?next=%2Fauth%2Frecovery-codes%2Fdashboard%2F"
+        assert answer["Location"] == asked
+        assert browser.post(asked, {"password": PASSWORD})["Location"] == DASHBOARD
+        assert len(browser.generate()) == 10
+
+    def test_a_user_with_a_second_factor_proves_that(self, totp_user, browser_with):
+        browser = browser_with(totp_user[0], step("password"), step("mfa", "totp"))
+        self.age(browser)
+        answer = browser.send("recovery_generate", confirm="on")
+        assert answer["Location"].startswith(REAUTHENTICATE)
+        browser.post(REAUTHENTICATE, {"code": totp_now()})
+        assert len(browser.generate()) == 10
+
+    def test_a_user_with_neither_signs_in_anew(self, by_password):
+        user, browser = by_password
+        user.set_unusable_password()
+        user.save()
+        browser.force_login(user)
+        self.age(browser)
+        answer = browser.send("recovery_generate", confirm="on")
+        assert answer["Location"].startswith(reverse("account_login"))
+
+    def test_the_proof_of_another_user_renews_nothing(self, by_password, make_user):
+        _user, browser = by_password
+        self.age(browser)
+        old = browser.session["recovery_backend_signed_in_at"]
+        request = RequestFactory().get("/")
+        request.user, request.session = _user, browser.session
+        other = make_user()
+        authentication_step_completed.send(
+            sender=type(other), request=request, user=other, method="password"
+        )
+        assert request.session["recovery_backend_signed_in_at"] == old
+
+
 @pytest.mark.django_db(transaction=True)
 class TestAddedFactor:
     def add(self, browser):
@@ -115,4 +202,3 @@ class TestAddedFactor:
         self.add(browser)
         assert other.send("recovery_generate", confirm="on").status_code == 302
         assert not RecoveryCodeBatch.objects.exists()
-

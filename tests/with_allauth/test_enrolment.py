@@ -8,7 +8,7 @@ import pytest
 from allauth.mfa.models import Authenticator
 from django.test import Client
 from django.urls import reverse
-from recovery_backend_allauth import enrolment, places
+from recovery_backend_allauth import added, places
 
 from recovery_backend.models import RecoveryCodeBatch, RecoveryCodeSetup
 from tests.conftest import PASSWORD
@@ -149,14 +149,14 @@ def test_headless_clients_are_not_led(user, confirmed):
 def test_a_note_of_another_user_leads_nobody(confirmed, make_user):
     activate_totp(confirmed)
     session = confirmed.session
-    session[enrolment.NOTED] = str(make_user().pk)
+    session[added.KEY] = {**session[added.KEY], "user": str(make_user().pk)}
     session.save()
     assert confirmed.get(INDEX).status_code == 200
 
 
 @pytest.mark.parametrize("request_", [None, object()], ids=["none", "without a session"])
 def test_a_factor_added_outside_of_a_browser_is_no_error(user, request_):
-    enrolment.note(None, request=request_, user=user, authenticator=add_totp(user))
+    added.note(None, request=request_, user=user, authenticator=add_totp(user))
 
 
 def test_whoever_wanted_a_page_skips_and_goes_there(wanting):

@@ -31,7 +31,7 @@ from tests.with_allauth.conftest import (
     totp_now,
 )
 from tests.with_allauth.protected_views import API_VIEWS, VIEWS
-from tests.with_allauth.test_tokens import CARRIERS, access_token, session_token
+from tests.with_allauth.test_proofs import CARRIERS, access_token, session_token
 
 pytestmark = pytest.mark.django_db
 

@@ -14,7 +14,7 @@ from django.utils.formats import date_format
 
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch, RecoveryCodeSetup
 from tests.conftest import PASSWORD, Browser
-from tests.with_allauth.conftest import AUTHENTICATE, add_totp
+from tests.with_allauth.conftest import AUTHENTICATE, REAUTHENTICATE, add_totp, step
 
 pytestmark = pytest.mark.django_db
 
@@ -239,6 +239,30 @@ def test_the_second_step_leads_to_the_page_for_codes_with_what_was_wanted(totp_u
     browser.post(LOGIN, data)
     [url] = links(browser.get(AUTHENTICATE), "Use a recovery code")
     assert url == f"{RECOVERY_LOGIN}?next=%2F%3Fa%3D1"
+
+
+def test_whoever_confirms_may_use_a_code_too(totp_user, browser_with):
+    user, codes = totp_user
+    browser = browser_with(user, step("password"))
+    page = browser.get(REAUTHENTICATE)
+    assert "also takes one of your" in as_read(page)
+    assert links(page, "Use a recovery code") == []
+    assert browser.post(REAUTHENTICATE, {"code": codes[0]}).status_code == 302
+
+
+def test_who_came_by_code_is_not_told_to_use_another(totp_user, browser_with):
+    """R-37: it would prove nothing."""
+    browser = browser_with(totp_user[0], step("mfa", "recovery_codes", passwordless=True))
+    assert "also takes one of your" not in as_read(browser.get(REAUTHENTICATE))
+
+
+def test_the_dashboard_leads_who_came_by_code_to_what_is_next(totp_user, browser_with):
+    """R-42"""
+    user, _codes = totp_user
+    browser = browser_with(user, step("mfa", "recovery_codes", passwordless=True))
+    [url] = links(browser.get(DASHBOARD), "See what to do next")
+    assert "Nothing is closed to you." in as_read(browser.get(url))
+    assert links(browser_with(user, step("password")).get(DASHBOARD), "See what to do next") == []
 
 
 def test_no_link_leads_in_a_circle(totp_user, before_step, settings):

@@ -132,18 +132,44 @@ class TestSignIn:
         assert browser.session[SESSION_KEY]["method"] == "recovery_code"
         assert methods(browser) == [BY_CODE, ("mfa", "totp", None)]
 
-    @pytest.mark.parametrize("is_enough", [True, False])
-    def test_email_and_code_alone_never_satisfy_mfa(self, totp_user, settings, is_enough):
-        """R-37: not with a second code at the step either."""
-        settings.DJANGO_AUTH_RECOVERY_CODES_CODE_SATISFIES_MFA = is_enough
+    def test_email_and_code_alone_never_satisfy_mfa(self, totp_user):
+        """R-37"""
         user, codes = totp_user
         browser = Browser()
         send(browser, user, codes[0])
-        if not is_enough:
-            browser.post(AUTHENTICATE, {"code": codes[1]})
         assert is_signed_in(browser, user)
         kept = browser.session["account_authentication_methods"]
         assert records.came_by_code(kept) and not records.is_satisfied(kept)
+
+    @pytest.mark.parametrize("is_page", [True, False])
+    def test_a_second_code_of_the_same_list_proves_nothing(self, totp_user, settings, is_page):
+        """R-37: where e-mail address and code are not enough, two codes are not either."""
+        settings.DJANGO_AUTH_RECOVERY_CODES_CODE_SATISFIES_MFA = False
+        user, codes = totp_user
+        browser = Browser()
+        send(browser, user, codes[0])
+        before = usable(user)
+        if is_page:
+            page = browser.get(AUTHENTICATE).content.decode()
+            assert "also takes one of your" not in page and "another one is not enough" in page
+            answer = browser.post(AUTHENTICATE, {"code": codes[1]})
+            assert answer.status_code == 200
+        else:
+            path = "/_allauth/browser/v1/auth/2fa/authenticate"
+            answer = browser.post(path, {"code": codes[1]}, content_type="application/json")
+            assert answer.status_code == 400
+        assert not is_signed_in(browser) and usable(user) == before
+
+    def test_another_sign_in_takes_a_code_again(self, totp_user, settings, before_step):
+        settings.DJANGO_AUTH_RECOVERY_CODES_CODE_SATISFIES_MFA = False
+        user, codes = totp_user
+        browser = Browser()
+        send(browser, user, codes[0])
+        browser.post(reverse("account_logout"))  # "Cancel"
+        browser.post(reverse("account_login"), {"login": user.username, "password": PASSWORD})
+        browser.post(AUTHENTICATE, {"code": codes[1]})
+        assert is_signed_in(browser, user)
+        assert records.is_satisfied(browser.session["account_authentication_methods"])
 
     def test_the_last_code_signs_a_user_with_mfa_in(self, make_user, make_codes):
         user = make_user()

@@ -14,8 +14,8 @@ from django.utils.translation import ngettext
 from recovery_backend.conf import conf
 from recovery_backend.management import stop_signals
 from recovery_backend.management.progress_bar import ProgressBar
-from recovery_backend_allauth import take_over
-from recovery_backend_allauth.take_over import Taken
+from recovery_backend_allauth import takeover
+from recovery_backend_allauth.takeover import Taken
 
 # What the process exits with when rows were left that could not be read.
 HAS_UNREADABLE = 1
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--batch-size",
             type=int,
-            default=take_over.PAGE,
+            default=takeover.PAGE,
             metavar="N",
             help="Rows read at a time; each is taken over in a transaction of its own.",
         )
@@ -43,7 +43,7 @@ class Command(BaseCommand):
         _check(options["batch_size"])
         is_dry_run = options["dry_run"]
         if is_dry_run:
-            taken = take_over.run(take_over.look, page_size=options["batch_size"])
+            taken = takeover.run(takeover.look, page_size=options["batch_size"])
         else:
             taken = self._take(options["batch_size"])
         if options["json"]:
@@ -54,7 +54,7 @@ class Command(BaseCommand):
             sys.exit(HAS_UNREADABLE)
 
     def _take(self, page_size: int) -> Taken:
-        bar = ProgressBar(self.stderr, take_over.number_of_rows)
+        bar = ProgressBar(self.stderr, takeover.number_of_rows)
         taken = Taken()
         with stop_signals.waiting() as raise_if_asked:
 
@@ -65,7 +65,7 @@ class Command(BaseCommand):
                 raise_if_asked()
 
             try:
-                taken = take_over.run(take_over.take, page_size=page_size, on_row=note)
+                taken = takeover.run(takeover.take, page_size=page_size, on_row=note)
             except KeyboardInterrupt as error:
                 bar.clear()
                 self._leave(taken, error)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from allauth import app_settings as allauth_settings
-from allauth.account.internal.userkit import user_id_to_str
+from allauth.account.internal.userkit import str_to_user_id, user_id_to_str
 from allauth.core.internal.httpkit import get_authorization_credential
 from django.contrib.auth import SESSION_KEY, get_user, get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from recovery_backend_allauth import records
 from recovery_backend_allauth.records import Record
@@ -56,6 +56,22 @@ def proof_of_user(request: HttpRequest, user: AbstractBaseUser, auth: object = N
 def proofs_of(request: HttpRequest) -> tuple[Proof, ...]:
     """What every signed-in session proves that this request brings."""
     return (*_by_cookie(request), *_by_session_token(request), *_by_access_token(request))
+
+
+def proofs_noting(request: HttpRequest, key: str) -> Iterator[Proof]:
+    """As `proofs_of`; the cookie's only if its session has noted something under `key`."""
+    if key in request.session:  # its user need not be loaded otherwise (R-150)
+        yield from _by_cookie(request)
+    yield from _by_session_token(request)
+    yield from _by_access_token(request)
+
+
+def first_answer(
+    request: HttpRequest, key: str, ask: Callable[[HttpRequest, Proof], HttpResponse | None]
+) -> HttpResponse | None:
+    """The first answer that `ask` gives to one of `proofs_noting`; None if it gives none."""
+    answers = (ask(request, proof) for proof in proofs_noting(request, key))
+    return next(filter(None, answers), None)
 
 
 def _best(proofs: Sequence[Proof]) -> Proof | None:
@@ -103,7 +119,7 @@ def _by_access_token(request: HttpRequest) -> Iterator[Proof]:
 def _by_auth(auth: object) -> Iterator[Proof]:
     if isinstance(auth, SessionBase):
         yield from _by_session(auth)
-    elif isinstance(auth, dict) and auth.get("token_use") == "access":
+    elif isinstance(auth, dict) and isinstance(auth.get("sid"), str):  # else it is not allauth's
         yield from _by_payload(auth)
 
 
@@ -118,9 +134,9 @@ def _by_payload(payload: dict[str, Any]) -> Iterator[Proof]:
 
     session = get_token_session(payload)
     user = _user_of(session) if session is not None else None
-    if user is not None and user_id_to_str(user) == payload["sub"]:
+    if user is not None and user_id_to_str(user) == payload.get("sub"):
         yield _proof(user, session)
-    elif named := _named(payload["sub"]):
+    elif named := _named(payload.get("sub")):
         yield Proof(named)
 
 
@@ -138,8 +154,12 @@ def _user_of(session: SessionBase) -> AbstractBaseUser | None:
     return user if isinstance(user, AbstractBaseUser) else None
 
 
-def _named(sub: str) -> AbstractBaseUser | None:
-    return get_user_model()._default_manager.filter(pk=sub).first()
+def _named(sub: object) -> AbstractBaseUser | None:
+    try:
+        user_id = str_to_user_id(sub)
+    except ValidationError:  # a token of somebody else's
+        return None
+    return get_user_model()._default_manager.filter(pk=user_id).first()
 
 
 def _is_plain(token: str) -> bool:
