@@ -200,7 +200,8 @@ class Conf:
     REAUTH_MAX_AGE = OptionalWhole(
         "CODES_REAUTH_MAX_AGE",
         "Seconds since the sign-in after which generating, downloading, e-mailing, invalidating "
-        "and deleting codes ask to sign in again at LOGIN_URL. None: never.",
+        "and deleting codes ask to sign in again at LOGIN_URL. None: never. With django-allauth, at "
+        "its pages of confirmation; who has a second factor proves that again, after 900 s for None.",
         group=CODES,
         minimum=30,
         maximum=86_400,
@@ -375,7 +376,7 @@ class Conf:
         "CODES_CODE_SATISFIES_MFA",
         True,
         "Whether signing in with e-mail address and code skips the second step of users who have a "
-        "second factor. False: they are asked for it as after a password.",
+        "second factor. False: they are asked for it, and another code is not enough there.",
         group=ALLAUTH,
     )
     RECOVERY_SESSION = Choice(
