@@ -1,4 +1,4 @@
-"""Every text of the package in every language that it speaks."""
+"""Every text of both packages in every language that they speak."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import polib
@@ -13,14 +14,15 @@ import pytest
 from django.template.loader import get_template
 from django.utils import translation
 
-import recovery_backend
 from tests.conftest import DASHBOARD, LOGIN, is_missing
 
-PACKAGE = Path(recovery_backend.__file__).parent
+CORE, INTEGRATION = PACKAGES = ("recovery_backend", "recovery_backend_allauth")
+FOLDERS = {package: Path(find_spec(package).origin).parent for package in PACKAGES}
 LANGUAGES = ["de", "es", "fr"]
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|%[sd]|\{\w*\}|</?\w+>")
-TEMPLATES = sorted(PACKAGE.glob("templates/**/*.*"))
+TEMPLATES = sorted(path for folder in FOLDERS.values() for path in folder.glob("templates/**/*.*"))
 every_language = pytest.mark.parametrize("language", LANGUAGES)
+every_package = pytest.mark.parametrize("package", PACKAGES)
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +32,8 @@ def language_of_the_suite():
         yield
 
 
-def catalogue(language, suffix="po"):
-    file = PACKAGE / "locale" / language / "LC_MESSAGES" / f"django.{suffix}"
+def catalogue(package, language, suffix="po"):
+    file = FOLDERS[package] / "locale" / language / "LC_MESSAGES" / f"django.{suffix}"
     return polib.pofile(str(file)) if suffix == "po" else polib.mofile(str(file))
 
 
@@ -49,11 +51,15 @@ def texts(entry):
 
 @pytest.fixture(scope="module")
 def extracted(tmp_path_factory):
-    """What the code and the templates say now."""
+    """What the code and the templates of each package say now."""
     if shutil.which("xgettext") is None:
         is_missing("xgettext (Debian: gettext)")
-    copy = tmp_path_factory.mktemp("messages") / "recovery_backend"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("locale", "__pycache__"))
+    return {package: extract(package, tmp_path_factory.mktemp("messages")) for package in PACKAGES}
+
+
+def extract(package, folder):
+    copy = folder / package
+    shutil.copytree(FOLDERS[package], copy, ignore=shutil.ignore_patterns("locale", "__pycache__"))
     (copy / "locale").mkdir()
     # -P: our rooms are not to be taken for modules of the standard library.
     django = [sys.executable, "-P", "-m", "django"]
@@ -63,22 +69,25 @@ def extracted(tmp_path_factory):
     return {source(entry) for entry in polib.pofile(str(copy / "locale" / "django.pot"))}
 
 
+@every_package
 @every_language
-def test_no_text_is_missing_and_none_is_left_over(language, extracted):
+def test_no_text_is_missing_and_none_is_left_over(package, language, extracted):
     """If this fails, run `make messages` and translate what is new."""
-    assert {source(entry) for entry in catalogue(language)} == extracted
+    assert {source(entry) for entry in catalogue(package, language)} == extracted[package]
 
 
+@every_package
 @every_language
-def test_every_text_is_translated(language):
-    for entry in catalogue(language):
+def test_every_text_is_translated(package, language):
+    for entry in catalogue(package, language):
         assert not entry.fuzzy and not entry.obsolete, entry.msgid
         assert all(text.strip() for _source, text in texts(entry)), entry.msgid
 
 
+@every_package
 @every_language
-def test_a_translation_keeps_what_is_filled_in(language):
-    for entry in catalogue(language):
+def test_a_translation_keeps_what_is_filled_in(package, language):
+    for entry in catalogue(package, language):
         for english, text in texts(entry):
             needed, found = (sorted(PLACEHOLDER.findall(t)) for t in (english, text))
             # "one code" instead of "1 code" is a right singular.
@@ -87,11 +96,23 @@ def test_a_translation_keeps_what_is_filled_in(language):
             assert text.startswith("\n") == english.startswith("\n"), entry.msgid
 
 
+@every_package
 @every_language
-def test_the_compiled_catalogue_is_the_translation(language):
+def test_the_compiled_catalogue_is_the_translation(package, language):
     """If this fails, run `make messages`."""
-    compiled = {source(entry): texts(entry) for entry in catalogue(language, "mo")}
-    assert compiled == {source(entry): texts(entry) for entry in catalogue(language)}
+    compiled = {source(entry): texts(entry) for entry in catalogue(package, language, "mo")}
+    assert compiled == {source(entry): texts(entry) for entry in catalogue(package, language)}
+
+
+@every_language
+def test_the_same_text_is_said_in_the_same_words(language):
+    core, integration = (
+        {source(entry): texts(entry) for entry in catalogue(package, language)}
+        for package in PACKAGES
+    )
+    shared = core.keys() & integration.keys()
+    assert shared
+    assert {text: integration[text] for text in shared} == {text: core[text] for text in shared}
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
@@ -104,7 +125,15 @@ def test_a_template_holds_no_text_of_its_own(template):
     for pattern in (translated, comments, class_names, code):
         text = re.sub(pattern, "", text, flags=re.DOTALL)
     assert re.findall(r"[A-Za-z]{2,}", text.replace("UTC", "")) == []
-    get_template(str(template.relative_to(PACKAGE / "templates")))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [path for path in TEMPLATES if path.is_relative_to(FOLDERS[CORE])],
+    ids=lambda path: path.name,
+)
+def test_a_template_compiles(template):
+    get_template(str(template.relative_to(FOLDERS[CORE] / "templates")))
 
 
 @every_language
@@ -129,8 +158,8 @@ def test_the_words_of_a_page_are_all_translated(language, client, user, settings
     client.force_login(user)
     client.post("/auth/recovery-codes/generate/", headers={"Accept-Language": language})
     page = client.get(DASHBOARD, headers={"Accept-Language": language}).content.decode()
-    sentences = [entry.msgid for entry in catalogue(language) if " " in entry.msgid.strip()]
+    sentences = [entry.msgid for entry in catalogue(CORE, language) if " " in entry.msgid.strip()]
     assert len(sentences) > 100
-    kept = {text for entry in catalogue(language) for english, text in texts(entry)}
+    kept = {text for entry in catalogue(CORE, language) for english, text in texts(entry)}
     left = [text for text in sentences if text in page and text not in kept]
     assert left == []
