@@ -259,10 +259,12 @@ def test_who_came_by_code_is_not_told_to_use_another(totp_user, browser_with):
 def test_the_dashboard_leads_who_came_by_code_to_what_is_next(totp_user, browser_with):
     """R-42"""
     user, _codes = totp_user
-    browser = browser_with(user, step("mfa", "recovery_codes", passwordless=True))
+    by_code = step("mfa", "recovery_codes", passwordless=True)
+    browser = browser_with(user, by_code)
     [url] = links(browser.get(DASHBOARD), "See what to do next")
     assert "Nothing is closed to you." in as_read(browser.get(url))
-    assert links(browser_with(user, step("password")).get(DASHBOARD), "See what to do next") == []
+    for others in ([step("password")], [by_code, step("mfa", "totp")]):
+        assert links(browser_with(user, *others).get(DASHBOARD), "See what to do next") == []
 
 
 def test_no_link_leads_in_a_circle(totp_user, before_step, settings):

@@ -54,9 +54,9 @@ def recovery_factor_types(context: dict[str, Any]) -> list[str]:
 
 @register.simple_tag(takes_context=True)
 def recovery_came_by_code(context: dict[str, Any]) -> bool:
-    """Whether this session began with e-mail address and code."""
+    """Whether this session began with e-mail address and code, and has proven nothing else."""
     request = _signed_in(context)
-    return request is not None and records.came_by_code(records.of_request(request))
+    return request is not None and records.is_by_code_alone(records.of_request(request))
 
 
 @register.simple_tag(takes_context=True)

@@ -42,7 +42,8 @@ TEXT = """
       Try it again, and then some wrong ones: after five failures the page says how long to wait.
 
   {second}
-      Sign in as {grace_name} with the password {grace_password}. Grace has an authenticator app:
+      Sign in as {grace_name} with the password {grace_password}
+      Grace has an authenticator app:
       .venv/bin/python example_site/manage.py demo_totp {grace_name}    prints what it shows.
       Say that she has lost it, and type one of her recovery codes instead. Each works once:
       {grace_codes}
