@@ -12,10 +12,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 SET_THE_SCENE = """
 from datetime import timedelta
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.contrib.auth.models import User
 from django.utils import timezone
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
-User.objects.create_superuser("root", "root@example.com", "correct horse")
+root = User.objects.create_superuser("root", "root@example.com", "correct horse")
+TOTP.activate(root, generate_totp_secret())
 user = User.objects.get(username="user0")
 for _ in range(2):
     RecoveryCodeBatch.create_recovery_batch(user, number_of_codes=7)
@@ -31,13 +33,16 @@ def admin(mail_server, new_site, chromium):
     # The mail server first: it cannot be started inside the event loop of Playwright.
     new_site.manage("shell", "-c", SET_THE_SCENE)
     new_site.start("wsgi", "worker")
-    context = chromium.new_context(base_url=f"http://{new_site.address('wsgi')}")
+    context = chromium.new_context(base_url=f"http://localhost:{new_site.port('wsgi')}")
     context.set_default_timeout(PATIENCE_SECONDS * 1000)
     page = context.new_page()
     page.goto("/admin/")
-    page.fill("[name=username]", "root")
+    page.fill("[name=login]", "root")
     page.fill("[name=password]", "correct horse")
-    page.click("[type=submit]")
+    page.press("[name=password]", "Enter")
+    page.fill("[name=code]", new_site.manage("demo_totp", "root").strip())
+    page.press("[name=code]", "Enter")
+    page.wait_for_url("**/admin/")
     yield page
     context.close()
 
