@@ -822,10 +822,10 @@ SELECT gen_random_uuid(), id, CASE id % 5 WHEN 1 THEN 'active' ELSE 'superseded'
     0, 0, 0, 0, 'none', ''
 FROM auth_user;
 
-INSERT INTO recovery_backend_recoverycode (batch_id, user_id, digest, bind, key_id, status,
-    retired_at)
-SELECT b.id, b.user_id, gen_random_uuid(), ''::bytea, 'k', CASE b.status WHEN 'active' THEN 'active'
-    ELSE 'invalidated' END, CASE b.status WHEN 'active' THEN NULL ELSE b.issued_at END
+INSERT INTO recovery_backend_recoverycode (batch_id, user_id, digest, bind, key_id, is_step_only,
+    status, retired_at)
+SELECT b.id, b.user_id, gen_random_uuid(), ''::bytea, 'k', false, CASE b.status WHEN 'active'
+    THEN 'active' ELSE 'invalidated' END, CASE b.status WHEN 'active' THEN NULL ELSE b.issued_at END
 FROM recovery_backend_recoverycodebatch b, generate_series(1, 2);
 
 INSERT INTO recovery_backend_recoverycodeaudit (at, event, outcome, reason, user_id, actor_id,
