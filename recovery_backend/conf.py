@@ -26,6 +26,7 @@ from recovery_backend.setting_types import (
     Setting,
     Text,
     Whole,
+    Word,
 )
 
 KEYS = "Keys"
@@ -36,6 +37,7 @@ PAGES = "Pages"
 DELIVERY = "Files and e-mails"
 ADMIN = "Purge, audit and reports"
 ALLAUTH = "With django-allauth"
+API = "With the JSON API"
 BINDING = ("off", "warn", "step_up", "end")
 
 GROUPS = {
@@ -53,6 +55,7 @@ GROUPS = {
     ADMIN: "What is removed, when, is said by schedules in the admin; some of these are what a new "
     "schedule begins with. See [Purges and schedules](purge.md).",
     ALLAUTH: "Read where `recovery_backend_allauth` is installed. See [django-allauth](allauth.md).",
+    API: "Read where `recovery_backend_api.keys` is installed. See [API keys](api-keys.md).",
 }
 
 
@@ -68,6 +71,13 @@ class Conf:
         (),
         "Older keys, read only: their codes still work. Remove one after "
         "`recovery_keys retire` agrees.",
+        group=KEYS,
+    )
+    IMPORTED_KEY = Text(
+        "CODES_IMPORTED_KEY",
+        "",
+        "What DJANGO_AUTH_RECOVERY_KEY was in django-auth-recovery-codes, for codes that were moved "
+        "in from there: they work while it is set. It makes no codes, so a weak one is accepted.",
         group=KEYS,
     )
 
@@ -429,6 +439,41 @@ class Conf:
         "Take over the recovery codes that allauth itself generates, as soon as it has. False: "
         "these are the only recovery codes, and MFA_SUPPORTED_TYPES must not name allauth's.",
         group=ALLAUTH,
+    )
+
+    API_KEYS_ENABLED = Flag(
+        "CODES_API_KEYS_ENABLED",
+        False,
+        "Whether users may make API keys, and requests may come with one. False: every key is "
+        "refused, none is made, and the admin does not show them.",
+        group=API,
+    )
+    API_KEY_MAX_DAYS = Whole(
+        "CODES_API_KEY_MAX_DAYS",
+        365,
+        "Days after which a new key expires at the latest.",
+        group=API,
+        minimum=1,
+        maximum=3650,
+    )
+    API_KEY_ALLOW_NO_EXPIRY = Flag(
+        "CODES_API_KEY_ALLOW_NO_EXPIRY",
+        False,
+        "Whether a key may be made that never expires, whatever API_KEY_MAX_DAYS says.",
+        group=API,
+    )
+    API_KEY_SCHEME = Word(
+        "CODES_API_KEY_SCHEME",
+        "Api-Key",
+        "The word before the key in the Authorization header; capitals make no difference.",
+        group=API,
+    )
+    API_KEY_PREFIX = Word(
+        "CODES_API_KEY_PREFIX",
+        "rbk",
+        "What new keys begin with, so that people and secret scanners know them. Older keys "
+        "go on working.",
+        group=API,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 from recovery_backend.conf import conf
 from recovery_backend.setting_types import KEY_BYTES
 
-Label = Literal["id", "code", "step", "throttle", "stash", "audit", "seal"]
+Label = Literal["id", "code", "step", "imported", "throttle", "stash", "audit", "seal", "api_key"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,17 @@ class Flag(Setting[bool]):
         return bool(value)
 
 
+class Word(Text):
+    kind = "word"
+    pattern = re.compile(r"[A-Za-z0-9_-]{1,16}")
+    bounds = "letters, digits, '_' and '-', 1 to 16 of them"
+
+    def problem(self, value: Any) -> Problem | None:
+        if problem := super().problem(value):
+            return problem
+        return None if self.pattern.fullmatch(value) else Problem(f"must be {self.bounds}.")
+
+
 class Choice(Setting[str]):
     kind = "choice"
 

@@ -25,6 +25,7 @@ class RecoveryBackendAllauthConfig(AppConfig):
             notices,
             restricted,
             step,
+            takeover,
         )
         from recovery_backend_allauth.accounts import AllauthAccounts, note_logins
 
@@ -37,6 +38,7 @@ class RecoveryBackendAllauthConfig(AppConfig):
         marker.connect()
         added.connect()
         adoption.connect()
+        takeover.register()
         notices.connect()
         restricted.connect()
         binding.connect()

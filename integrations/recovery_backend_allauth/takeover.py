@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from allauth.mfa.models import Authenticator
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import DatabaseError
 from django.db.models import QuerySet
 from django.views.decorators.debug import sensitive_variables
 
+from recovery_backend import imports
 from recovery_backend.audit import logger
+from recovery_backend.imports import Moved, Source
 from recovery_backend.models import Adopted
 from recovery_backend_allauth import adoption, marker
 
@@ -65,6 +68,32 @@ def take(row: Authenticator) -> Adopted | None:
 def look(row: Authenticator) -> Adopted | None:
     """What `take` would do, with nothing changed."""
     return None if marker.is_marker(row) else adoption.would_adopt(row)
+
+
+def register() -> None:
+    """Have `import_recovery_codes --from allauth` take lists over, too."""
+    imports.register("allauth", Source(_owners, _take_of, _look_at))
+
+
+def _owners() -> QuerySet[Authenticator]:
+    return _lists().values("user_id")
+
+
+@sensitive_variables()
+def _take_of(user: AbstractBaseUser) -> Moved:
+    return _moved(take(_lists().get(user_id=user.pk)))
+
+
+@sensitive_variables()
+def _look_at(user: AbstractBaseUser) -> Moved:
+    return _moved(look(_lists().get(user_id=user.pk)))
+
+
+def _moved(adopted: Adopted | None) -> Moved:
+    if adopted is None:
+        return Moved()
+    unused, spent = adopted.number_unused, adopted.number_spent
+    return Moved(users=bool(unused or spent), codes=unused, weak=unused, ended=spent)
 
 
 def _rows(page_size: int) -> Iterator[tuple[Authenticator, bool]]:

@@ -13,6 +13,7 @@ from recovery_backend.models.batches import (
     shown_email_state,
 )
 from recovery_backend.models.codes import PartialIndex, RecoveryCode, RecoveryCodeQuerySet
+from recovery_backend.models.imported import ImportedCode, import_codes, importable
 from recovery_backend.models.owners import (
     RecoveryCodeEmailLog,
     RecoveryCodeSetup,
@@ -31,6 +32,7 @@ __all__ = [
     "EMERGENCY_HOURS",
     "MAX_DAYS_TO_EXPIRE",
     "Adopted",
+    "ImportedCode",
     "Issued",
     "PartialIndex",
     "RecoveryCode",
@@ -48,6 +50,8 @@ __all__ = [
     "RecoveryCodeReminderScheduler",
     "RecoveryCodeSetup",
     "adopt",
+    "import_codes",
+    "importable",
     "lock",
     "owners_of_email",
     "shown_email_state",

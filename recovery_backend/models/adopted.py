@@ -39,11 +39,12 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """On whose request it happens, and when the codes were made, if that is known."""
+    """On whose request it happens, when the codes were made, if that is known, and their end."""
 
     client: Client = NOBODY
     actor: AbstractBaseUser | None = None
     issued_at: datetime | None = None
+    expires_at: datetime | None = None
 
 
 @sensitive_variables()
@@ -94,17 +95,26 @@ def _adopt(
         return Adopted()
     now = timezone.now()
     replaced = RecoveryCodeBatch._retire_active(user, now) if replaces else 0
-    batch, is_new = _batch_of(user, fresh, origin, seal)
+    batch, is_new = batch_of(user, list(fresh), origin, seal)
     rows = []
     for code, is_spent in fresh.items():  # a comprehension's variables would show in a report
         rows.append(RecoveryCode.adopted_from(code, batch, is_used=is_spent))
-    RecoveryCode.objects.bulk_create(rows)
-    number_spent = sum(fresh.values())
-    entries = _entries(batch, len(fresh) - number_spent, number_spent, replaced, origin)
-    audit.record(*entries)
+    adopted = store(batch, rows, origin, replaced=replaced)
     if is_new:
-        _announce(user, batch)
-    return Adopted(batch, len(fresh) - number_spent, number_spent, entries[0])
+        announce(user, batch)
+    return adopted
+
+
+def store(
+    batch: RecoveryCodeBatch, rows: Sequence[RecoveryCode], origin: Origin, *, replaced: int = 0
+) -> Adopted:
+    """Save the rows of codes that were taken over, and record it."""
+    RecoveryCode.objects.bulk_create(rows)
+    number_unused = sum(row.is_usable for row in rows)
+    number_spent = len(rows) - number_unused
+    entries = _entries(batch, number_unused, number_spent, replaced, origin)
+    audit.record(*entries)
+    return Adopted(batch, number_unused, number_spent, entries[0])
 
 
 @sensitive_variables()
@@ -131,8 +141,8 @@ def _stored(digests: set[UUID]) -> set[UUID]:
 
 
 @sensitive_variables()
-def _batch_of(
-    user: User, codes: dict[str, bool], origin: Origin, seal: Seal | None
+def batch_of(
+    user: User, codes: Sequence[str], origin: Origin, seal: Seal | None = None
 ) -> tuple[RecoveryCodeBatch, bool]:
     """The active batch, made larger by these codes, or a new one; whether it is new."""
     active = RecoveryCodeBatch.objects.active_of(user)
@@ -146,15 +156,16 @@ def _batch_of(
 
 @sensitive_variables()
 def _new_batch(
-    user: User, codes: dict[str, bool], origin: Origin, seal: Seal | None
+    user: User, codes: Sequence[str], origin: Origin, seal: Seal | None
 ) -> RecoveryCodeBatch:
     public_id = uuid4()
     return RecoveryCodeBatch.objects.create(
         public_id=public_id,
         user=user,
         issued_at=origin.issued_at or timezone.now(),
+        expires_at=origin.expires_at,
         number_issued=len(codes),
-        sealed=seal(public_id, list(codes)) if seal else "",
+        sealed=seal(public_id, codes) if seal else "",
     )
 
 
@@ -177,7 +188,8 @@ def _entries(
     ]
 
 
-def _announce(user: User, batch: RecoveryCodeBatch) -> None:
+def announce(user: User, batch: RecoveryCodeBatch) -> None:
+    """Tell who listens of a new batch, once it is committed."""
     transaction.on_commit(
         lambda: signals.codes_generated.send_robust(RecoveryCodeBatch, user=user, batch=batch),
         robust=True,

@@ -22,6 +22,7 @@ from recovery_backend.keys import write_key
 
 if TYPE_CHECKING:
     from recovery_backend.models.batches import RecoveryCodeBatch
+    from recovery_backend.models.imported import ImportedCode
 
 
 class PartialIndex(models.Index):
@@ -171,6 +172,31 @@ class RecoveryCode(models.Model):
             status=cls.Status.USED if is_used else cls.Status.ACTIVE,
             retired_at=timezone.now() if is_used else None,
         )
+
+    @classmethod
+    @sensitive_variables()
+    def imported_from(cls, code: ImportedCode, batch: RecoveryCodeBatch) -> RecoveryCode:
+        """The row of a code that is known by its digest elsewhere, not yet saved."""
+        key = write_key()
+        digest, bind = codes.stored_imported_form(
+            code.digest, key, user_id=batch.user_id, batch_id=batch.pk
+        )
+        return cls(
+            batch=batch,
+            user_id=batch.user_id,
+            digest=digest,
+            bind=bind,
+            key_id=key.id,
+            status=code.status,
+            expires_at=code.expires_at,
+            retired_at=code.retired_at,
+        )
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it could be spent now, by what stands on its own row."""
+        is_over = self.expires_at is not None and self.expires_at <= timezone.now()
+        return self.status == self.Status.ACTIVE and not is_over
 
     def retire(self, status: Status) -> bool:
         """Invalidate or delete the code, unless it was used. True for one caller (R-46)."""

@@ -1,0 +1,27 @@
+"""Where codes can be moved in from."""
+
+from __future__ import annotations
+
+from recovery_backend.imports import django_auth_recovery_codes, django_otp
+from recovery_backend.imports.run import Source
+
+# The app that has to be installed for it.
+APPS = {
+    "allauth": "recovery_backend_allauth",
+    "django-auth-recovery-codes": django_auth_recovery_codes.APP,
+    "django-otp": django_otp.APP,
+}
+_sources = {
+    "django-auth-recovery-codes": django_auth_recovery_codes.SOURCE,
+    "django-otp": django_otp.SOURCE,
+}
+
+
+def register(name: str, source: Source) -> None:
+    """Have codes moved in from there, by an app that knows how."""
+    _sources[name] = source
+
+
+def source_of(name: str) -> Source:
+    """The source of that name. Raises `KeyError` where its app is not installed."""
+    return _sources[name]
