@@ -69,6 +69,10 @@ class Event(models.TextChoices):
     CODE_REMINDER = "recovery.code.reminder", _("owner reminded")
     CODE_EXPIRED = "recovery.code.expired", _("codes expired")
     CSRF_FAIL = "recovery.csrf.fail", _("request without a valid token")
+    API_KEY_CREATED = "recovery.api_key.created", _("API key made")
+    API_KEY_USED = "recovery.api_key.used", _("API key used")
+    API_KEY_REVOKED = "recovery.api_key.revoked", _("API key revoked")
+    API_KEY_REFUSED = "recovery.api_key.refused", _("API key refused")
     KEY_RETIRED = "recovery.key.retired", _("key retired")
     KEY_ROTATED = "recovery.key.rotated", _("new key in use")
     KEY_UNKNOWN = "recovery.key.unknown_kid", _("codes of an unknown key")
@@ -134,6 +138,7 @@ LEVELS = {
     Event.MFA_FACTOR_REMOVED: logging.WARNING,
     Event.SESSION_MOVED: logging.WARNING,
     Event.CSRF_FAIL: logging.WARNING,
+    Event.API_KEY_REFUSED: logging.WARNING,
     Event.KEY_RETIRED: logging.WARNING,
     Event.KEY_ROTATED: logging.WARNING,
     Event.KEY_UNKNOWN: logging.WARNING,
@@ -188,6 +193,10 @@ OWASP = {
     Event.CODE_REMINDER: "session_renewed",
     Event.CODE_EXPIRED: "authn_token_revoked",
     Event.CSRF_FAIL: "malicious_cors",
+    Event.API_KEY_CREATED: "authn_token_created",
+    Event.API_KEY_USED: "authn_login_success",
+    Event.API_KEY_REVOKED: "authn_token_revoked",
+    Event.API_KEY_REFUSED: "authn_login_fail",
     Event.KEY_RETIRED: "authn_token_revoked",
     Event.KEY_ROTATED: "sensitive_update",
     Event.KEY_UNKNOWN: "crypt_decrypt_fail",

@@ -28,7 +28,7 @@ from recovery_backend.conf import conf
 from recovery_backend.keys import write_key
 from recovery_backend.transactions import in_transaction
 
-Repeated = Literal["generate", "email"]
+Repeated = Literal["generate", "email", "api_key"]
 
 # What a person does to their own codes starts from nothing again after a quiet day.
 QUIET = timedelta(days=1)
@@ -337,12 +337,18 @@ def is_alert_threshold(failures: int) -> bool:
 
 
 def count_repeat(what: Repeated, user: AbstractBaseUser) -> Refusal | None:
-    """Count one more generation or e-mail of this user; a refusal while they have to wait (R-62).
+    """Count one more of these by this user; a refusal while they have to wait (R-62).
 
     The first ones of a day are free, then each makes the next one wait, as failures do.
     """
     key = _repeat_key(what, user)
     return in_transaction(lambda: _count_repeat(key, account_key(email_of(user))))
+
+
+def repeat_wait_seconds(what: Repeated, user: AbstractBaseUser) -> int:
+    """Seconds until this user may do it again; 0 when they may. Counts nothing."""
+    row = RecoveryCodeCooldown.objects.filter(key=_repeat_key(what, user)).first()
+    return row.wait_seconds(timezone.now()) if row else 0
 
 
 def _repeat_key(what: Repeated, user: AbstractBaseUser) -> str:

@@ -46,6 +46,8 @@ class Notice(StrEnum):
     FACTOR_ADDED = "factor_added"
     FACTOR_REMOVED = "factor_removed"
     SESSION_MOVED = "session_moved"
+    API_KEY_CREATED = "api_key_created"
+    API_KEY_REVOKED = "api_key_revoked"
     EMERGENCY_LOST = "emergency_lost"
     FEW_LEFT = "few_left"
     STILL_THERE = "still_there"

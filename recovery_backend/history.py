@@ -211,6 +211,8 @@ WORDS = {
     Event.BATCH_REQUIRED: _("The people who run the site asked you to generate new codes."),
     Event.BATCH_ADOPTED: _("Codes for the second step of signing in were added."),
     Event.BATCH_EMERGENCY: _("The people who run the site had an emergency code sent to you."),
+    Event.API_KEY_CREATED: _("An API key was made."),
+    Event.API_KEY_REVOKED: _("An API key was revoked."),
     Event.MFA_FACTOR_ADDED: _("A second factor was added."),
     Event.MFA_FACTOR_REMOVED: _("A second factor was removed."),
     Event.MFA_FALLBACK_USED: _("One of your codes was used as the second step of a sign-in."),
@@ -320,12 +322,19 @@ def _card(batch: Any) -> BatchCard:
     return BatchCard(**card)
 
 
-def _activity(user: AbstractBaseUser) -> list[Activity]:
+def activity_rows(user: AbstractBaseUser) -> QuerySet[RecoveryCodeAudit]:
+    """What the audit knows that says something to this owner, newest first."""
     rows = RecoveryCodeAudit.objects.filter(user_id=user.pk, event__in=WORDS)
-    return [
-        Activity(row.at, row.event, _network(row), is_refusal=bool(row.reason))
-        for row in rows.order_by("-at", "-pk")[:ACTIVITY_LENGTH]
-    ]
+    return rows.order_by("-at", "-pk")
+
+
+def activity_from(row: RecoveryCodeAudit) -> Activity:
+    """An audit row as its owner may read it."""
+    return Activity(row.at, row.event, _network(row), is_refusal=bool(row.reason))
+
+
+def _activity(user: AbstractBaseUser) -> list[Activity]:
+    return [activity_from(row) for row in activity_rows(user)[:ACTIVITY_LENGTH]]
 
 
 def _network(row: RecoveryCodeAudit) -> str:

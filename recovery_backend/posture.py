@@ -10,7 +10,7 @@ from django.core.cache import cache
 from django.db.models import Count, Max, Min, Q, QuerySet, Sum
 from django.utils import timezone
 
-from recovery_backend import audit, cooldown, emails
+from recovery_backend import audit, cooldown, emails, key_uses
 from recovery_backend.audit import Event, RecoveryCodeAudit, logger
 from recovery_backend.conf import conf
 from recovery_backend.keys import keyring, write_key
@@ -35,7 +35,7 @@ def look() -> None:
     """
     _look_at_settings()
     _look_at_key()
-    _look_at_codes()
+    _look_at_lost_keys()
     if conf.ADMIN_EMAIL:
         for event, least in TOLD_LATER.items():
             _tell_of_sign_ins(event, least)
@@ -61,14 +61,18 @@ def _look_at_key() -> None:
         _record(Event.KEY_ROTATED, {"key_id": key_id, "before": before})
 
 
-def _look_at_codes() -> None:
-    known = [key.id for key in keyring()]
-    lost = RecoveryCode.objects.usable().exclude(key_id__in=known)
-    numbers = dict(lost.values_list("key_id").annotate(number=Count("pk")).order_by("key_id"))
+def _look_at_lost_keys() -> None:
+    known = {key.id for key in keyring()}
+    codes = RecoveryCode.objects.usable().exclude(key_id__in=known)
+    numbers = codes.values_list("key_id").annotate(number=Count("pk")).order_by("key_id")
+    lost = {"number_of_codes": dict(numbers)}
+    for use in key_uses.registered():
+        lost[use.field] = {kid: n for kid, n in use.numbers().items() if kid not in known}
+    key_ids = sorted({kid for each in lost.values() for kid in each})
     # Their number falls by itself, as codes expire; that is no news.
-    if sorted(numbers) != _last(Event.KEY_UNKNOWN).get("key_ids", []):
-        data = {"number_of_codes": sum(numbers.values()), "key_ids": sorted(numbers)}
-        _record(Event.KEY_UNKNOWN, data)
+    if key_ids != _last(Event.KEY_UNKNOWN).get("key_ids", []):
+        sums = {name: sum(each.values()) for name, each in lost.items()}
+        _record(Event.KEY_UNKNOWN, {**sums, "key_ids": key_ids})
 
 
 def _last(event: Event) -> dict[str, Any]:

@@ -35,6 +35,8 @@ REPEATABLE = {
     Notice.CODES_DELETED,
     Notice.FACTOR_ADDED,
     Notice.FACTOR_REMOVED,
+    Notice.API_KEY_CREATED,
+    Notice.API_KEY_REVOKED,
 }
 
 
@@ -54,7 +56,7 @@ ALERTS = {
 }
 # Of these some only, by their data.
 ALARMING: dict[str, Callable[[dict[str, Any]], bool]] = {
-    Event.KEY_UNKNOWN: lambda data: data.get("number_of_codes") != 0,
+    Event.KEY_UNKNOWN: lambda data: data.get("key_ids") != [],
     Event.SCHEDULER_CREATED: lambda data: data.get("kind") == RunKind.AUDIT,
     Event.SCHEDULER_CHANGED: lambda data: data.get("kind") == RunKind.AUDIT,
     Event.AUDIT_PURGED: lambda data: _is_early(data),

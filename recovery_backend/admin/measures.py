@@ -49,6 +49,10 @@ class MeasuresAdmin(ReadOnlyAdmin):
         """Do it for the user of a row."""
         remedy.apply(request, row.user)
 
+    def question(self, remedy: Remedy) -> str:
+        """What follows from it, before it is done."""
+        return str(QUESTIONS[remedy.name])
+
     def told(self, request: HttpRequest, row: Any) -> str:
         """Whose row it is, in the words of the question."""
         return name_of(request, row.user)
@@ -93,7 +97,7 @@ class MeasuresAdmin(ReadOnlyAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": remedy.title,
-            "question": QUESTIONS[remedy.name],
+            "question": self.question(remedy),
             "remedy": remedy,
             "rows": [(row.pk, self.told(request, row)) for row in rows],
             "opts": self.opts,

@@ -45,6 +45,7 @@ from recovery_backend.flows.support import (
     emergency_refusal,
     end_codes,
     require_new_batch,
+    require_rank,
     revoke_codes,
     send_emergency_code,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "plaintext_of",
     "reopen_on_sign_in",
     "require_new_batch",
+    "require_rank",
     "require_recent_sign_in",
     "require_second_factor",
     "revoke_codes",

@@ -193,7 +193,7 @@ def _deliverable(request: HttpRequest, batch: RecoveryCodeBatch) -> Stashed:
 def _held(request: HttpRequest) -> tuple[RecoveryCodeBatch | None, Stashed | None]:
     """The active batch and its plaintext, if this session and browser can open it together."""
     drop_stale_plaintext(request)
-    if not stash.has_cookie(request) or stash.is_for_other_pages(request):
+    if not stash.may_open(request) or stash.is_for_other_pages(request):
         return None, None
     batch = RecoveryCodeBatch.objects.active_of(_user(request))
     if batch is None or not batch.sealed:

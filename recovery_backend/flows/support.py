@@ -102,7 +102,7 @@ def revoke_codes(request: HttpRequest, user: AbstractBaseUser) -> int:
 
     Raises `NoActiveBatch`, `NotAllowed`, and `CooldownActive` after CHANGES_BY_ONE in an hour.
     """
-    _require_rank(request, user)
+    require_rank(request, user)
 
     def work() -> int:
         _lock_both(request, user)  # or a batch that is generated meanwhile would be left
@@ -120,7 +120,7 @@ def require_new_batch(request: HttpRequest, user: AbstractBaseUser) -> None:
 
     Tells the owner, the first time. Raises `NotAllowed`, and `CooldownActive` as `revoke_codes`.
     """
-    _require_rank(request, user)
+    require_rank(request, user)
 
     def work() -> None:
         _lock_both(request, user)
@@ -141,7 +141,7 @@ def send_emergency_code(request: HttpRequest, user: AbstractBaseUser) -> None:
     `NotAllowed`, `EmailTurnedOff`, `NoAddress`, and `CooldownActive` after EMERGENCIES_PER_HOUR
     for this user, or EMERGENCIES_BY_ONE for anybody (R-62).
     """
-    _require_rank(request, user)
+    require_rank(request, user)
     if refusal := emergency_refusal(user):
         raise refusal
 
@@ -208,7 +208,8 @@ def _hand_over(user: AbstractBaseUser, issued: Issued) -> None:
     tasks.email_emergency_code(batch.pk, sealed)
 
 
-def _require_rank(request: HttpRequest, user: AbstractBaseUser) -> None:
+def require_rank(request: HttpRequest, user: AbstractBaseUser) -> None:
+    """Raise `NotAllowed` for a user who is left to superusers; recorded once an hour."""
     if not can_help(request, user):
         pair = f"{request.user.pk} {user.pk}"
         _record_refusal(request, user, Event.AUTHZ_DENIED, Reason.POLICY, pair)

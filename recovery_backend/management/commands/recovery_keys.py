@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from recovery_backend import audit, flows, keys
+from recovery_backend import audit, flows, key_uses, keys
 from recovery_backend.audit import Event
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
 
@@ -15,13 +15,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         commands = parser.add_subparsers(dest="action", required=True)
-        commands.add_parser("status", help="List the keys and how many usable codes need each.")
+        commands.add_parser("status", help="List the keys and how much needs each.")
         retire = commands.add_parser("retire", help="Say whether a key may be removed.")
         retire.add_argument("kid", metavar="KID", help="The key's id, as `status` shows it.")
         retire.add_argument(
             "--force",
             action="store_true",
-            help="Invalidate the codes that need it, and tell their owners.",
+            help="Invalidate what needs it, and tell the owners.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -33,9 +33,10 @@ class Command(BaseCommand):
     def status(self) -> None:
         ring = [key.id for key in keys.keyring()]
         stored = set(RecoveryCode.objects.usable().values_list("key_id", flat=True).distinct())
+        stored.update(*(use.numbers() for use in key_uses.registered()))
         for kid in [*ring, *sorted(stored - set(ring))]:
             role = {0: "writes"}.get(ring.index(kid), "reads") if kid in ring else "missing"
-            self.stdout.write(f"{kid}  {role:8} {_needed_by(kid)} usable codes")
+            self.stdout.write(f"{kid}  {role:8} {_listed(_needed_by(kid), ', ')}")
 
     def retire(self, kid: str, *, is_forced: bool) -> None:
         if kid == keys.write_key().id:
@@ -43,26 +44,34 @@ class Command(BaseCommand):
                 f"{kid} makes the new codes. Put a new key into DJANGO_AUTH_RECOVERY_KEY and this "
                 "one into DJANGO_AUTH_RECOVERY_KEY_FALLBACKS first."
             )
-        needed_by = _needed_by(kid)
+        needed_by = {what: number for what, number in _needed_by(kid).items() if number}
         if needed_by and not is_forced:
             raise CommandError(
-                f"{needed_by} usable codes need key {kid}. Wait until they are replaced, or run "
+                f"{_listed(needed_by)} need key {kid}. Wait until they are replaced, or run "
                 "again with --force: that invalidates them and tells their owners."
             )
         if not needed_by and kid not in {key.id for key in keys.keyring()}:
-            raise CommandError(f"No key {kid} is configured, and no usable code needs it.")
-        ended = sum(flows.end_codes(batch) for batch in _batches_of(kid)) if needed_by else 0
-        audit.record(
-            audit.entry(Event.KEY_RETIRED, data={"key_id": kid, "number_of_codes": ended})
-        )
+            raise CommandError(f"No key {kid} is configured, and nothing needs it.")
+        ended = {"codes": sum(flows.end_codes(batch) for batch in _batches_of(kid))}
+        data = {"key_id": kid, "number_of_codes": ended["codes"]}
+        for use in key_uses.registered():
+            ended[use.name] = data[use.field] = use.end(kid)
+        audit.record(audit.entry(Event.KEY_RETIRED, data=data))
         self.stdout.write(
-            f"{ended} codes invalidated. Key {kid} may now be removed from "
+            f"{_listed(ended)} invalidated. Key {kid} may now be removed from "
             "DJANGO_AUTH_RECOVERY_KEY_FALLBACKS."
         )
 
 
-def _needed_by(kid: str) -> int:
-    return RecoveryCode.objects.usable().filter(key_id=kid).count()
+def _needed_by(kid: str) -> dict[str, int]:
+    """How many of what need this key."""
+    codes = RecoveryCode.objects.usable().filter(key_id=kid).count()
+    others = {use.name: use.numbers().get(kid, 0) for use in key_uses.registered()}
+    return {"usable codes": codes, **others}
+
+
+def _listed(numbers: dict[str, int], separator: str = " and ") -> str:
+    return separator.join(f"{number} {what}" for what, number in numbers.items())
 
 
 def _batches_of(kid: str) -> list[RecoveryCodeBatch]:

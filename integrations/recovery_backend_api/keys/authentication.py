@@ -1,0 +1,70 @@
+"""Programs that come with an API key: `Authorization: Api-Key <prefix>.<secret>`."""
+
+from __future__ import annotations
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_variables
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed, Throttled
+from rest_framework.request import Request
+
+from recovery_backend.conf import conf
+from recovery_backend.exceptions import CooldownActive
+from recovery_backend_api.keys import flows
+from recovery_backend_api.keys.exceptions import KeyRefused
+from recovery_backend_api.keys.models import ApiKey
+from recovery_backend_api.keys.tokens import PresentedKey
+
+
+class KeysThrottled(Throttled, CooldownActive):  # type: ignore[misc]
+    """429, for the framework's own handler of exceptions and for that of this package."""
+
+    def __init__(self, wait_seconds: int) -> None:
+        Throttled.__init__(self, wait_seconds)
+        self.wait_seconds = wait_seconds
+
+
+class ApiKeyAuthentication(BaseAuthentication):  # type: ignore[misc]
+    """The owner of the key in the Authorization header; `request.auth` is the key's row.
+
+    It is one factor, and no session: see `NotByApiKey` for what it must not do.
+    """
+
+    def authenticate(self, request: Request) -> tuple[AbstractBaseUser, ApiKey] | None:
+        if not _is_ours(request):
+            return None
+        if not conf.API_KEYS_ENABLED:
+            raise _refused()
+        try:
+            key = flows.use(request._request, _presented(request))
+        except KeyRefused:
+            raise _refused() from None
+        except CooldownActive as cooldown:
+            raise KeysThrottled(cooldown.wait_seconds) from None
+        return key.user, key
+
+    def authenticate_header(self, request: Request) -> str:
+        return conf.API_KEY_SCHEME
+
+
+def _refused() -> AuthenticationFailed:
+    return AuthenticationFailed(_("This API key is not valid."), code="api_key_refused")
+
+
+@sensitive_variables()
+def _is_ours(request: Request) -> bool:
+    scheme, _separator, _key = _header(request).partition(" ")
+    return scheme.lower() == conf.API_KEY_SCHEME.lower()
+
+
+@sensitive_variables()
+def _presented(request: Request) -> PresentedKey:
+    _scheme, _separator, typed = _header(request).partition(" ")
+    return PresentedKey(typed.strip())
+
+
+@sensitive_variables()
+def _header(request: Request) -> str:
+    header: str = request.META.get("HTTP_AUTHORIZATION", "")
+    return header

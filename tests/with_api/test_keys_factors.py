@@ -1,0 +1,74 @@
+"""API keys of users with a second factor: who makes them, and what they prove."""
+
+from __future__ import annotations
+
+import pytest
+from django.apps import apps
+from recovery_backend_api.keys.models import ApiKey
+
+from tests.conftest import LOGIN
+from tests.with_api.conftest import ApiClient, told
+from tests.with_api.keys_site import WITH_FACTOR, ask, make_key
+
+if not apps.is_installed("recovery_backend_allauth"):
+    pytest.skip("these need allauth", allow_module_level=True)
+
+from tests.with_allauth.conftest import add_totp, browser_with, step  # noqa: E402, F401
+
+pytestmark = [pytest.mark.urls("tests.with_api.keys_site"), pytest.mark.django_db]
+NEW = {"name": "Nightly report", "days_to_expire": 30}
+PROVEN = (step("password"), step("mfa", "totp"))
+
+
+@pytest.fixture(autouse=True)
+def keys_on(settings):
+    settings.DJANGO_AUTH_RECOVERY_CODES_API_KEYS_ENABLED = True
+
+
+@pytest.fixture
+def totp_user(user):
+    add_totp(user)
+    return user
+
+
+def test_a_second_factor_is_asked_for_before_a_key_is_made(totp_user):
+    """R-43"""
+    api = ApiClient().sign_in(totp_user)
+    answer = api.send("keys", NEW)
+    assert told(answer) == (403, "mfa_required")
+    assert answer.json()["redirect_to"]
+    assert not ApiKey.objects.exists()
+
+
+def test_a_session_that_a_code_alone_began_makes_no_key(totp_user, make_codes, settings):
+    """R-38: it may repair the account, and a key would be a way around that."""
+    settings.DJANGO_AUTH_RECOVERY_CODES_RECOVERY_SESSION = "restricted"
+    _key, text = make_key(totp_user)
+    [code] = make_codes(totp_user, number_of_codes=1)
+    api = ApiClient()
+    assert api.post(LOGIN, {"email": totp_user.email, "recovery_code": code}).status_code == 403
+    api.take_csrf_token()
+    api.post(LOGIN, {"email": totp_user.email, "recovery_code": code}, headers=api.csrf)
+    api.take_csrf_token()
+    assert api.ask("status").json()["left"] == 0
+    for answer in (
+        api.send("keys", NEW),
+        api.ask("keys"),
+        api.send("keys/revoke", {"prefix": text.partition(".")[0]}),
+    ):
+        assert told(answer) == (403, "restricted_session")
+    assert ApiKey.objects.usable().count() == 1
+
+
+def test_a_key_proves_no_second_factor(totp_user, browser_with):  # noqa: F811
+    assert browser_with(totp_user, *PROVEN).get(WITH_FACTOR).status_code == 200
+    _key, text = make_key(totp_user)
+    assert ask(text, WITH_FACTOR).status_code == 403
+
+
+def test_a_key_borrows_no_proof_of_another_user(totp_user, make_user, browser_with):  # noqa: F811
+    other = make_user()
+    add_totp(other)
+    _key, text = make_key(totp_user)
+    answer = ask(text, WITH_FACTOR, client=browser_with(other, *PROVEN))
+    assert answer.status_code == 403
