@@ -54,6 +54,7 @@ def test_the_settings_page_is_the_table():
 CHECKS = {
     "recovery_backend": "recovery_backend/checks.py",
     "recovery_backend_allauth": "integrations/recovery_backend_allauth/checks/*.py",
+    "recovery_backend_api_keys": "integrations/recovery_backend_api/keys/checks.py",
 }
 
 
@@ -119,6 +120,26 @@ def test_tests_that_requirements_point_to_name_them():
         for _, name in places_of_requirements()
     }
     assert [place for place in places_of_requirements() if place[0] not in named[place[1]]] == []
+
+
+def names_of_tests(module):
+    """The tests of a module, as `test_name` or `TestClass::test_name`."""
+    for node in ast.parse(text(f"tests/{module}.py")).body:
+        if isinstance(node, ast.ClassDef):
+            yield from (f"{node.name}::{it.name}" for it in node.body if hasattr(it, "name"))
+        elif isinstance(node, ast.FunctionDef):
+            yield node.name
+
+
+def test_every_row_of_the_coverage_names_tests_that_exist():
+    page = text("docs/coverage.md")
+    named = re.compile(r"`([\w/]+)::([\w:]+)`")
+    rows = re.findall(r"^\| (?!they have)(.+) \|$", page, re.MULTILINE)
+    assert rows
+    assert [row for row in rows if not named.search(row.split(" | ")[2])] == []
+    tests = named.findall(page)
+    known = {module: set(names_of_tests(module)) for module, _ in tests}
+    assert [test for test in tests if test[1] not in known[test[0]]] == []
 
 
 @pytest.mark.parametrize(
