@@ -36,11 +36,12 @@ matrix: .venv/installed-check  ## the suite on every Python and Django of this m
 bench: .venv/installed-test  ## the figures of docs/performance.md, on PostgreSQL
 	$(BIN)/python -m benchmarks; first=$$?; $(BIN)/python -m benchmarks purge && exit $$first
 
-docs: .venv/installed-test  ## docs/settings.md from the table of settings
+docs: .venv/installed-test  ## docs/settings.md from the table of settings, docs/openapi.yaml from the API
 	$(BIN)/python docs/make_settings.py
+	$(BIN)/python docs/make_openapi.py
 
 messages: .venv/installed-test  ## the texts to translate, into each package's locale (needs gettext)
-	@for package in recovery_backend integrations/recovery_backend_allauth; do \
+	@for package in recovery_backend integrations/*; do \
 		(cd $$package && $(CURDIR)/$(BIN)/django-admin makemessages --all --no-obsolete --add-location file \
 			&& $(CURDIR)/$(BIN)/django-admin compilemessages) || exit 1; \
 	done

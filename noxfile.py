@@ -49,6 +49,7 @@ def with_allauth(session: nox.Session, django: str, allauth: str) -> None:
     """Our tests of the integration, and allauth's own tests with it installed, in both modes."""
     install(session, f"Django~={django}.0", f"django-allauth{allauth}")
     run_suite(session, "--ds", "tests.with_allauth.settings", "tests/with_allauth")
+    run_suite(session, "--ds", "tests.with_api.settings", "tests/with_api")
     session.env["ALLAUTH_SUITE_CACHE"] = str(Path(__file__).parent / ".cache" / "allauth_suite")
     session.run("python", "-m", "tests.allauth_suite")
     session.run("python", "-m", "tests.allauth_suite", "--conformance")

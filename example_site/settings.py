@@ -62,6 +62,10 @@ INSTALLED_APPS = [
     "allauth.socialaccount",
     "allauth.socialaccount.providers.dummy",
     "allauth.usersessions",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "recovery_backend_api",
 ]
 AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
@@ -154,6 +158,12 @@ MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = True  # http://localhost
 MFA_TOTP_ISSUER = "Example site"
 MFA_TOTP_TOLERANCE = 1  # what demo_totp prints is typed by hand
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Example site",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",  # its files from here, not from elsewhere
+    "SWAGGER_UI_FAVICON_HREF": "/favicon.ico",
+}
 HEADLESS_CLIENTS = ("app", "browser")
 HEADLESS_SERVE_SPECIFICATION = True
 if os.environ.get("EXAMPLE_SITE_TOKENS") == "jwt":

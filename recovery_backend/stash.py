@@ -109,6 +109,28 @@ def has_cookie(request: HttpRequest) -> bool:
     return COOKIE in request.COOKIES
 
 
+def may_open(request: HttpRequest) -> bool:
+    """Whether this request has a part of a key: by cookie, brought along, or of its own sealing."""
+    return has_cookie(request) or bool(_secrets(request))
+
+
+def use_no_cookie(request: HttpRequest) -> None:
+    """Write no cookie for this request: its client keeps its part of the key by itself."""
+    request._recovery_stash_cookieless = True  # type: ignore[attr-defined]
+
+
+@sensitive_variables()
+def client_part(request: HttpRequest) -> str:
+    """The client's part of the key of codes that this request has sealed; "" if it has none."""
+    return getattr(request, "_recovery_stash_secret", None) or ""
+
+
+@sensitive_variables()
+def bring(request: HttpRequest, part: str) -> None:
+    """Let the request open codes by the part of the key that its client has kept by itself."""
+    request._recovery_stash_brought = part  # type: ignore[attr-defined]
+
+
 def is_noted(request: HttpRequest) -> bool:
     """Whether this session knows of codes that were sealed for it. Reads the session."""
     return SESSION_KEY in request.session
@@ -154,6 +176,8 @@ def is_shown(request: HttpRequest) -> bool:
 
 def write_cookie(request: HttpRequest, response: HttpResponseBase) -> None:
     """Hand the browser its part of the key, or take back one that opens nothing any more."""
+    if getattr(request, "_recovery_stash_cookieless", False):
+        return
     secret = getattr(request, "_recovery_stash_secret", None)
     purpose: Purpose = getattr(request, "_recovery_stash_purpose", "session")
     if secret:
@@ -243,12 +267,14 @@ def _owner(key: Key, user: AbstractBaseUser) -> str:
 
 
 def _secrets(request: HttpRequest) -> list[str]:
+    if brought := getattr(request, "_recovery_stash_brought", ""):
+        return [brought]
     # A neighbouring subdomain can add cookies of the same name; Django keeps the last one only.
     pairs = request.META.get("HTTP_COOKIE", "").split(";")
     named = (pair.partition("=") for pair in pairs)
     values = [value.strip() for name, _equals, value in named if name.strip() == COOKIE]
     # The request that seals codes may show them too, before the browser has its part.
-    values.insert(0, getattr(request, "_recovery_stash_secret", None) or "")
+    values.insert(0, client_part(request))
     return [value for value in values if len(value) == 2 * KEY_BYTES][:MAX_COOKIES]
 
 

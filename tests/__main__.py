@@ -16,6 +16,8 @@ import sys
 IS_REQUIRED = os.environ.get("REQUIRE_SERVICES") == "1"
 PYTEST = [sys.executable, "-m", "pytest", "--quiet"]
 WITH_ALLAUTH = ["--ds", "tests.with_allauth.settings", "tests/with_allauth"]
+WITH_API = ["--ds", "tests.with_api.settings", "tests/with_api"]
+WITH_API_ALONE = ["--ds", "tests.with_api.plain_settings", "tests/with_api"]
 PARALLEL = ["-n", "2", "--dist", "worksteal"]
 
 
@@ -71,7 +73,9 @@ def on_allauth(wanted: str) -> int:
     if allauth.__version__ != wanted:
         print(f"ERROR: this should be allauth {wanted}", flush=True)
         return 1
-    ours = subprocess.run([*PYTEST, *PARALLEL, "-m", "not browser", *WITH_ALLAUTH]).returncode
+    ours = 0
+    for suite in (WITH_ALLAUTH, WITH_API):
+        ours = subprocess.run([*PYTEST, *PARALLEL, "-m", "not browser", *suite]).returncode or ours
     theirs = subprocess.run([sys.executable, "-m", "tests.allauth_suite"]).returncode
     return ours or theirs
 
@@ -82,8 +86,9 @@ def everything() -> int:
         print(f"{'ERROR' if IS_REQUIRED else 'left out'}: {service}: {why}", flush=True)
     if left_out and IS_REQUIRED:
         return 1
-    failures = subprocess.run([*PYTEST, *PARALLEL]).returncode
-    failures = subprocess.run([*PYTEST, *PARALLEL, *WITH_ALLAUTH]).returncode or failures
+    failures = 0
+    for suite in ([], WITH_ALLAUTH, WITH_API, WITH_API_ALONE):
+        failures = subprocess.run([*PYTEST, *PARALLEL, *suite]).returncode or failures
     databases = [name for name in ("postgresql", "mariadb") if name not in left_out]
     runs = {
         name: start(name, with_redis=name == "postgresql" and "redis" not in left_out)
@@ -92,7 +97,8 @@ def everything() -> int:
     for name, run in runs.items():
         code = run.wait()
         if name == "postgresql":  # MariaDB's run takes longer
-            code = start(name, *WITH_ALLAUTH, with_redis="redis" not in left_out).wait() or code
+            for suite in (WITH_ALLAUTH, WITH_API):
+                code = start(name, *suite, with_redis="redis" not in left_out).wait() or code
         print(f"{name}: {'passed' if code == 0 else 'FAILED'}", flush=True)
         failures = failures or code
     return failures

@@ -29,7 +29,8 @@ from tests.processes import MAKE_USERS, MailServer, Site, copied
 __all__ = ["DASHBOARD", "JSON", "LOGIN", "PASSWORD", "WRONG_CODE", "Browser", "is_missing"]
 
 # Those need other settings: `pytest --ds tests.with_allauth.settings tests/with_allauth`.
-collect_ignore = [] if apps.is_installed("recovery_backend_allauth") else ["with_allauth"]
+NEEDED = {"with_allauth": "recovery_backend_allauth", "with_api": "recovery_backend_api"}
+collect_ignore = [folder for folder, app in NEEDED.items() if not apps.is_installed(app)]
 
 # A busy machine is no failure.
 hypothesis_settings.register_profile("suite", deadline=None)

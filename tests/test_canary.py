@@ -57,9 +57,13 @@ class Witness:
     def on_signal(self, sender, **payload):
         self.note("signal", [payload, vars(payload.get("audit", object)) if payload else ""])
 
+    def needles_of(self, code):
+        """The code, its canonical form, and two groups of it in a row."""
+        return {code.encode(), canonicalise(code).encode(), code[:13].encode()}
+
     def places_of(self, code):
-        """Where the code, its canonical form, or two groups of it in a row can be read."""
-        needles = {code.encode(), canonicalise(code).encode(), code[:13].encode()}
+        """Where one of its needles can be read."""
+        needles = self.needles_of(code)
         places = [*self.seen, *every_cell()]
         places += [("cache", as_bytes(value)) for value in cache._cache.values()]
         places += [("cache key", as_bytes(key)) for key in cache._cache]

@@ -225,3 +225,23 @@ def test_its_two_switches_do_what_they_say(demo, visit):
     assert program.open(f"{APP_API}/account/authenticators").status == 401
     bearer = {"Authorization": f"Bearer {token}"}
     assert program.open(f"{APP_API}/account/authenticators", **bearer).status == 200
+
+
+def test_its_swagger_page_needs_no_other_site(demo, visit):
+    """The page, its files and the document come from here; the document has our endpoints."""
+    ada = visit("ada")
+    page = ada.get("/api/docs/")
+    files = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert page.status == 200 and len(files) >= 3
+    assert [ada.get(file).status for file in files] == [200] * len(files)
+    assert "/api/schema/" in page.text and "//cdn" not in page.text
+    assert "/api/recovery-codes/generate/" in ada.get("/api/schema/").text
+
+
+def test_its_json_api_answers_an_app(demo, visit):
+    ada = visit("ada")
+    answer = ada.post_json(f"{APP_API}/auth/login", username="ada", password=demo.password("ada"))
+    token = json.loads(answer.text)["meta"]["session_token"]
+    program = visit("ada")
+    with program.open("/api/recovery-codes/status/", **{"X-Session-Token": token}) as status:
+        assert json.load(status).keys() >= {"left", "total", "warning", "batch"}

@@ -1,4 +1,4 @@
-"""Every text of both packages in every language that they speak."""
+"""Every text of the packages in every language that they speak."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from django.utils import translation
 
 from tests.conftest import DASHBOARD, LOGIN, is_missing
 
-CORE, INTEGRATION = PACKAGES = ("recovery_backend", "recovery_backend_allauth")
+CORE = "recovery_backend"
+INTEGRATIONS = ("recovery_backend_allauth", "recovery_backend_api")
+PACKAGES = (CORE, *INTEGRATIONS)
 FOLDERS = {package: Path(find_spec(package).origin).parent for package in PACKAGES}
 LANGUAGES = ["de", "es", "fr"]
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|%[sd]|\{\w*\}|</?\w+>")
@@ -105,10 +107,11 @@ def test_the_compiled_catalogue_is_the_translation(package, language):
 
 
 @every_language
-def test_the_same_text_is_said_in_the_same_words(language):
+@pytest.mark.parametrize("package", INTEGRATIONS)
+def test_the_same_text_is_said_in_the_same_words(package, language):
     core, integration = (
-        {source(entry): texts(entry) for entry in catalogue(package, language)}
-        for package in PACKAGES
+        {source(entry): texts(entry) for entry in catalogue(name, language)}
+        for name in (CORE, package)
     )
     shared = core.keys() & integration.keys()
     assert shared

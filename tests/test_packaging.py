@@ -47,7 +47,7 @@ def sdist(built):
 
 
 def test_the_wheel_holds_the_whole_package(wheel):
-    packages = [ROOT / "recovery_backend", ROOT / "integrations" / "recovery_backend_allauth"]
+    packages = [ROOT / "recovery_backend", *(ROOT / "integrations").glob("recovery_backend_*")]
     wanted = {
         str(file.relative_to(package.parent))
         for package in packages
@@ -69,6 +69,7 @@ def test_the_wheel_holds_nothing_else(wheel):
     assert tops == {
         "recovery_backend",
         "recovery_backend_allauth",
+        "recovery_backend_api",
         f"django_recovery_backend-{recovery_backend.__version__}.dist-info",
     }
 
