@@ -604,34 +604,34 @@ class TestJson:
             assert response["Content-Type"].startswith("text/html")
 
 
+@pytest.fixture
+def attempts(user, codes, make_user, make_codes):
+    """Address and code, one pair for every reason to refuse them."""
+    expired, inactive, other = make_user(), make_user(), make_user()
+    expired_codes = make_codes(expired)
+    RecoveryCode.objects.of_user(expired).update(expires_at=timezone.now() - timedelta(seconds=1))
+    inactive_codes = make_codes(inactive)
+    inactive.is_active = False
+    inactive.save()
+    used = codes[0]
+    RecoveryCode.objects.filter(digest__in=PresentedCode(used).digests()).update(status="used")
+    old = codes[1]
+    new = make_codes(user)
+    return {
+        "unknown e-mail": ("nobody@example.com", WRONG_CODE),
+        "right code, unknown e-mail": ("nobody@example.com", new[0]),
+        "wrong": (user.email, WRONG_CODE),
+        "malformed": (user.email, "not a code"),
+        "used": (user.email, used),
+        "superseded": (user.email, old),
+        "foreign": (other.email, new[1]),
+        "expired": (expired.email, expired_codes[0]),
+        "inactive": (inactive.email, inactive_codes[0]),
+    }
+
+
 class TestSameAnswer:
     """R-26: nobody learns what was wrong."""
-
-    @pytest.fixture
-    def attempts(self, user, codes, make_user, make_codes):
-        expired, inactive, other = make_user(), make_user(), make_user()
-        expired_codes = make_codes(expired)
-        RecoveryCode.objects.of_user(expired).update(
-            expires_at=timezone.now() - timedelta(seconds=1)
-        )
-        inactive_codes = make_codes(inactive)
-        inactive.is_active = False
-        inactive.save()
-        used = codes[0]
-        RecoveryCode.objects.filter(digest__in=PresentedCode(used).digests()).update(status="used")
-        old = codes[1]
-        new = make_codes(user)
-        return {
-            "unknown e-mail": ("nobody@example.com", WRONG_CODE),
-            "right code, unknown e-mail": ("nobody@example.com", new[0]),
-            "wrong": (user.email, WRONG_CODE),
-            "malformed": (user.email, "not a code"),
-            "used": (user.email, used),
-            "superseded": (user.email, old),
-            "foreign": (other.email, new[1]),
-            "expired": (expired.email, expired_codes[0]),
-            "inactive": (inactive.email, inactive_codes[0]),
-        }
 
     @pytest.mark.parametrize("headers", [{}, JSON])
     @pytest.mark.parametrize("has_waited_for", [0, 4])

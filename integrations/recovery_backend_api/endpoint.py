@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from django.contrib.sessions.exceptions import SessionInterrupted
 from django.core.paginator import InvalidPage, Paginator
 from django.db import transaction
 from django.http import HttpRequest
@@ -23,7 +24,7 @@ from rest_framework.views import APIView
 
 from recovery_backend import flows
 from recovery_backend.conf import conf
-from recovery_backend.views.page import RecoveryPage
+from recovery_backend.views.page import RecoveryPage, protected
 from recovery_backend_api import authentication, errors
 from recovery_backend_api.parsers import JSONObject
 from recovery_backend_api.permissions import HasSession
@@ -61,8 +62,11 @@ class Endpoint(RecoveryPage, APIView):  # type: ignore[misc]
     is_paged = False
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        with own_session(request):
-            return super().dispatch(request, *args, **kwargs)
+        try:
+            with own_session(request):
+                return super().dispatch(request, *args, **kwargs)
+        except SessionInterrupted:
+            return protected(errors.signed_out())
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         # First of all: whoever looks for a CSRF token would read a form.

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
+from django.http import HttpRequest, JsonResponse
 from django.shortcuts import resolve_url
 from django.urls import reverse
 from django.utils.functional import Promise
@@ -126,6 +126,12 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:
 def respond(problem: Problem, **data: Any) -> Response:
     """A refusal, with what else there is to say."""
     return Response({"code": problem.code, "detail": problem.detail, **data}, problem.status)
+
+
+def signed_out() -> JsonResponse:
+    """The refusal for a session that has ended meanwhile, outside of the framework."""
+    problem = KINDS[rest.NotAuthenticated]
+    return JsonResponse({"code": problem.code, "detail": problem.detail}, status=problem.status)
 
 
 def _wait(seconds: int) -> Response:

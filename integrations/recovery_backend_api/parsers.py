@@ -52,12 +52,19 @@ def _parsed(body: bytes) -> Any:
 @sensitive_variables()
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object. A name that comes twice could mean one thing here, and another in a log before."""
-    data = {}
+    data: dict[str, Any] = {}
     for name, value in pairs:
-        data[name] = Masked(value) if isinstance(value, str) else value
+        data[Masked(name)] = _masked(value)
     if len(data) < len(pairs):
         raise ValueError
     return data
+
+
+@sensitive_variables()
+def _masked(value: Any) -> Any:
+    if isinstance(value, list):
+        return list(map(_masked, value))
+    return Masked(value) if isinstance(value, str) else value
 
 
 def _no_json_number(name: str) -> NoReturn:

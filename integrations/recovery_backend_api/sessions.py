@@ -28,9 +28,10 @@ def own_session(request: HttpRequest) -> Iterator[None]:
     try:
         yield
     finally:
-        used = request.session
+        # Also after a key, which speaks for a user of its own: the cookie's session is not theirs.
+        used, request.user = request.session, user
         if used is not session:
-            request.user, request.session = user, session
+            request.session = session
             _save(used)
 
 

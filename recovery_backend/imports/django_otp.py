@@ -19,6 +19,10 @@ from recovery_backend.transactions import in_transaction
 APP = "django_otp.plugins.otp_static"
 
 
+class UsedMeanwhile(Exception):
+    """Raised when a token was accepted by something that does not lock its device."""
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """What one user has: tokens that can be one of our short codes, and how many cannot."""
@@ -60,7 +64,9 @@ def _take(user: AbstractBaseUser) -> Moved:
     lock(user)
     held = _held(_devices().filter(user=user).select_for_update())
     adopted = adopt(user, held.codes, replaces=False, issued_at=held.issued_at)
-    _model("StaticToken").filter(pk__in=held.tokens).delete()
+    number, _by_model = _model("StaticToken").filter(pk__in=held.tokens).delete()
+    if number != len(held.tokens):
+        raise UsedMeanwhile
     return _moved(adopted, held)
 
 

@@ -17,7 +17,7 @@ from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 
 from recovery_backend import audit, flows, imports
 from recovery_backend.codes import PresentedCode
-from recovery_backend.imports import source_of
+from recovery_backend.imports import django_otp, source_of
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
 from recovery_backend.signals import codes_generated
 from tests.imports.command import counts, counts_of, ours, run
@@ -33,6 +33,21 @@ class Terminal(io.StringIO):
 pytestmark = pytest.mark.django_db(transaction=True)
 
 OTP = "django-otp"
+
+
+def test_a_token_that_was_used_without_a_lock_is_not_moved(user, make_tokens, monkeypatch):
+    """R-21: nothing of that user is, until the next run."""
+    used, *_others = make_tokens(user)
+    adopt = django_otp.adopt
+
+    def adopt_late(*args, **kwargs):
+        adopted = adopt(*args, **kwargs)
+        assert StaticToken.objects.filter(token=used).delete()[0] == 1
+        return adopted
+
+    monkeypatch.setattr(django_otp, "adopt", adopt_late)
+    assert counts(OTP)["unreadable"] == 1
+    assert not RecoveryCode.objects.exists()
 
 
 @pytest.fixture

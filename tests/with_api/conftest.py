@@ -8,6 +8,9 @@ import pytest
 from django.apps import apps
 from django.test import Client
 
+from tests.test_canary import witness  # noqa: F401  # a fixture
+from tests.test_views import attempts  # noqa: F401  # a fixture
+
 HAS_ALLAUTH = apps.is_installed("recovery_backend_allauth")
 # Those need allauth: `pytest --ds tests.with_api.settings tests/with_api`.
 collect_ignore_glob = [] if HAS_ALLAUTH else ["test_tokens.py", "test_openapi.py"]

@@ -180,6 +180,13 @@ class TestErrorReports:
         monkeypatch.setattr(target, lambda *args, **kwargs: 1 / 0)
         assert codes[0] not in self.report_of(broken, name, data)
 
+    @pytest.mark.parametrize("shape", [lambda it: it, lambda it: [[it]], lambda it: {it: it}])
+    def test_no_code_in_a_strange_shape(self, broken, codes, monkeypatch, shape):
+        target = "recovery_backend_api.fields.Inputs.to_internal_value"
+        monkeypatch.setattr(target, lambda self, data: 1 / 0)
+        for data in ({"recovery_code": shape(codes[0])}, {codes[0]: 1}):
+            assert codes[0] not in self.report_of(broken, "verify", data)
+
     @pytest.mark.parametrize(
         "target",
         [

@@ -6,7 +6,9 @@ import pytest
 from django.apps import apps
 from recovery_backend_api.keys.models import ApiKey
 
+from recovery_backend import stash
 from tests.conftest import LOGIN
+from tests.owner import active
 from tests.with_api.conftest import ApiClient, told
 from tests.with_api.keys_site import WITH_FACTOR, ask, make_key
 
@@ -29,6 +31,18 @@ def keys_on(settings):
 def totp_user(user):
     add_totp(user)
     return user
+
+
+def test_who_came_by_code_proves_it_too(totp_user, make_codes):
+    """R-37, R-43: one found code must not buy a key that outlives the session."""
+    code, *_rest = make_codes(totp_user)
+    api = ApiClient()
+    api.take_csrf_token()
+    api.send("sign-in", {"email": totp_user.email, "recovery_code": code})
+    api.take_csrf_token()
+    assert told(api.send("keys", NEW)) == (403, "mfa_required")
+    assert not ApiKey.objects.exists()
+    assert api.generate(replace=True)["codes"]  # which is what a sign-in by code is for
 
 
 def test_a_second_factor_is_asked_for_before_a_key_is_made(totp_user):
@@ -58,6 +72,19 @@ def test_a_session_that_a_code_alone_began_makes_no_key(totp_user, make_codes, s
     ):
         assert told(answer) == (403, "restricted_session")
     assert ApiKey.objects.usable().count() == 1
+
+
+def test_a_key_beside_a_cookie_takes_nothing_from_that_session(user, make_user, settings):
+    """R-71: the session's note of its fresh codes stays, and signing out forgets them."""
+    settings.DJANGO_AUTH_RECOVERY_CODES_RECOVERY_SESSION = "restricted"
+    api = ApiClient().sign_in(user)
+    api.generate()
+    _key, text = make_key(make_user())
+    assert ask(text, "/api/recovery-codes/status/", client=api).status_code == 200
+    assert stash.SESSION_KEY in api.session
+    api.get("/auth/recovery-codes/logout/")
+    api.post("/auth/recovery-codes/logout/", headers=api.csrf)
+    assert not active(user).sealed
 
 
 def test_a_key_proves_no_second_factor(totp_user, browser_with):  # noqa: F811

@@ -15,7 +15,7 @@ from recovery_backend import flows, stash
 from tests.conftest import PASSWORD
 from tests.owner import active, set_up, usable
 from tests.with_allauth.conftest import add_totp, totp_now
-from tests.with_api.conftest import ApiClient, checked, session_token, told, url
+from tests.with_api.conftest import ApiClient, checked, session_token, told
 from tests.with_api.test_changes import EACH
 
 pytestmark = pytest.mark.django_db
@@ -109,8 +109,7 @@ def test_a_session_that_ends_meanwhile_is_not_saved_again(app, monkeypatch):
         return generate(request, **kwargs)
 
     monkeypatch.setattr(flows, "generate", end_and_generate)
-    answer = app.post(url("generate"), "{}", content_type="application/json", headers=app.csrf)
-    assert answer.status_code == 400
+    assert told(app.send("generate")) == (401, "not_authenticated")
     assert not session_of(app.key).exists(app.key)
 
 

@@ -6,12 +6,14 @@ from typing import Any
 
 from django.apps import apps
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from recovery_backend.conf import conf
+from recovery_backend.exceptions import FactorUnproven
 from recovery_backend_api import errors
 from recovery_backend_api.answers import DoneAnswer
 from recovery_backend_api.endpoint import Change, page_of
@@ -60,6 +62,7 @@ class Keys(KeyChange):
 
     @sensitive_variables()
     def act(self, request: HttpRequest, typed: dict[str, Any]) -> Response:
+        _require_factor(request)
         made = flows.create(request, **typed)
         return Response({**KeyAnswer(made.key).data, "key": Masked(made.text)}, 201)
 
@@ -75,6 +78,20 @@ class Revoke(KeyChange):
     def act(self, request: HttpRequest, typed: dict[str, Any]) -> Response:
         flows.revoke(request, typed["prefix"])
         return Response({"detail": _("This key does not work any more.")})
+
+
+def _require_factor(request: HttpRequest) -> None:
+    """Raise `FactorUnproven` for a user who has a second factor that this session has not proven.
+
+    Also after a sign-in by code, which is the way to new codes: a key outlives the session.
+    """
+    if not apps.is_installed("recovery_backend_allauth"):
+        return
+    from recovery_backend_allauth import places, records
+
+    user: Any = request.user
+    if places.has_factor(user) and not records.is_satisfied(records.of_request(request)):
+        raise FactorUnproven(places.to_second_factor(request, reverse("recovery_dashboard")))
 
 
 def _is_restricted(request: HttpRequest) -> bool:
