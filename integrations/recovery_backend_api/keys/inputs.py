@@ -26,7 +26,7 @@ class KeyInputs(Inputs):
         if days is None and not conf.API_KEY_ALLOW_NO_EXPIRY:
             raise ValidationError(_("On this site every API key has to expire."))
         if days is not None and days > conf.API_KEY_MAX_DAYS:
-            text = _("An API key lasts for %(days)d days at most.")
+            text = _("The longest life of an API key, in days: %(days)d.")
             raise ValidationError(text % {"days": conf.API_KEY_MAX_DAYS})
         return days
 
