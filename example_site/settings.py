@@ -158,6 +158,7 @@ MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = True  # http://localhost
 MFA_TOTP_ISSUER = "Example site"
 MFA_TOTP_TOLERANCE = 1  # what demo_totp prints is typed by hand
+REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Example site",
     "SERVE_INCLUDE_SCHEMA": False,

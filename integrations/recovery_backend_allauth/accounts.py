@@ -168,7 +168,8 @@ def _on_step(
     sender: object, *, request: HttpRequest, user: AbstractBaseUser | None, **kwargs: Any
 ) -> None:
     """Who confirms that it is them has as good as signed in again (REAUTH_MAX_AGE)."""
-    if user is not None and request.user.is_authenticated and request.user.pk == user.pk:
+    signed_in = getattr(request, "user", None)  # none where a project records a step by itself
+    if user is not None and signed_in is not None and signed_in.pk == user.pk:
         flows.note_sign_in(sender, request=request)
 
 

@@ -41,11 +41,16 @@ def connect() -> None:
 
 
 def bind(
-    sender: object, *, request: HttpRequest, user: AbstractBaseUser, method: str, **kwargs: Any
+    sender: object,
+    *,
+    request: HttpRequest,
+    user: AbstractBaseUser | None,
+    method: str,
+    **kwargs: Any,
 ) -> None:
     """Let the session know the client that has just proven the second factor."""
     kinds = [kind for kind in KINDS if policy_of(kind) != "off"]
-    if method != "mfa" or not kinds or not places.has_factor(user):
+    if user is None or method != "mfa" or not kinds or not places.has_factor(user):
         return
     known = _noted(request.session, user, "known")
     for kind in kinds:
