@@ -65,25 +65,6 @@ class Face:
     def email(self):
         return self.do("email", **self.handle)
 
-    def delete_all(self):
-        raise NotImplementedError
-
-    def generate(self):
-        """Replace the codes, without looking at the new ones."""
-        raise NotImplementedError
-
-    def new_codes(self):
-        """Replace the codes, and read the new ones."""
-        raise NotImplementedError
-
-    def do(self, name, **fields):
-        """Send these fields in the way of this face."""
-        raise NotImplementedError
-
-    def send(self, name, body, content_type):
-        """Send these bytes."""
-        raise NotImplementedError
-
     def post(self, path, body, content_type):
         return self.client.generic("POST", path, body, content_type, headers=self.client.csrf)
 
