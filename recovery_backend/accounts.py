@@ -36,10 +36,13 @@ class Accounts:
         """Where a password comes first, and a code second; None: the page of this package asks."""
         return None
 
-    def step_up_url(self, request: HttpRequest, wanted: str) -> str | None:
+    def step_up_url(
+        self, request: HttpRequest, wanted: str, *, outlives_session: bool = False
+    ) -> str | None:
         """Where this session proves more before it may change codes; None where it may.
 
-        `wanted` is where the user goes on from there.
+        `wanted` is where the user goes on from there. What outlives the session, as an API key
+        does, may ask for more than what a session by code alone is for.
         """
         return None
 

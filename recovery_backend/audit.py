@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NoReturn
 
@@ -16,6 +17,7 @@ from recovery_backend.addresses import canonical_email
 from recovery_backend.clients import NOBODY, Client
 from recovery_backend.keys import write_key
 from recovery_backend.signals import audit_recorded
+from recovery_backend.transactions import in_transaction
 
 logger = logging.getLogger("recovery_backend")
 
@@ -54,7 +56,7 @@ class Event(models.TextChoices):
     STASH_DECRYPT_FAIL = "recovery.stash.decrypt_fail", _("plaintext not readable")
     ACTION_THROTTLED = "recovery.action.throttled", _("change refused while waiting")
     REAUTH_FAIL = "recovery.reauth.fail", _("sign-in too long ago")
-    AUTHZ_DENIED = "recovery.authz.denied", _("object of nobody or somebody else")
+    AUTHZ_DENIED = "recovery.authz.denied", _("tried without permission")
     BATCH_REQUIRED = "recovery.batch.required", _("new codes required")
     BATCH_EMERGENCY = "recovery.batch.emergency", _("emergency code sent")
     BATCH_ADOPTED = "recovery.batch.adopted", _("codes of another package adopted")
@@ -83,6 +85,7 @@ class Event(models.TextChoices):
     SCHEDULER_FAILED = "recovery.scheduler.failed", _("scheduled run failed")
     PURGE_DONE = "recovery.purge.done", _("codes purged")
     AUDIT_PURGED = "recovery.audit.purged", _("audit events purged")
+    IMPORT_DONE = "recovery.import.done", _("codes of another package moved in")
     SETTINGS_INSECURE = "recovery.settings.insecure", _("settings with a warning")
 
 
@@ -207,6 +210,7 @@ OWASP = {
     Event.SCHEDULER_FAILED: "sys_crash",
     Event.PURGE_DONE: "sensitive_delete",
     Event.AUDIT_PURGED: "sensitive_delete",
+    Event.IMPORT_DONE: "authn_token_created",
     Event.SETTINGS_INSECURE: "sys_monitor_disabled",
 }
 
@@ -355,6 +359,20 @@ def record(*rows: RecoveryCodeAudit) -> None:
 def log_only(row: RecoveryCodeAudit) -> None:
     """One log line once the transaction commits, and no row: there are enough of its kind (R-122)."""
     transaction.on_commit(partial(_log, row), robust=True)
+
+
+@contextmanager
+def recorded(record: Callable[[], None]) -> Iterator[None]:
+    """Record what the block did, also when it ends with an error, which stays the one raised."""
+    try:
+        yield
+    except BaseException:
+        try:
+            in_transaction(record)
+        except Exception as error:  # the database is gone, most likely
+            logger.error("what was done is not recorded: %s", type(error).__name__)
+        raise
+    in_transaction(record)
 
 
 def level_of(event: str) -> int:

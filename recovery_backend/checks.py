@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +31,7 @@ from recovery_backend.setting_types import PREFIX, key_problem
 MIDDLEWARE_PATH = "recovery_backend.middleware.RecoveryCodeMiddleware"
 MESSAGE_MIDDLEWARE = "django.contrib.messages.middleware.MessageMiddleware"
 AUTHENTICATION_MIDDLEWARE = "django.contrib.auth.middleware.AuthenticationMiddleware"
+API_KEYS = "recovery_backend_api.keys"
 # ASVS 6.5.2 allows a fast hash above 112 bits; the format promises more than that.
 LEAST_ENTROPY_BITS = 200
 LEAST_AUDIT_DAYS = 90
@@ -105,6 +106,7 @@ def check_wiring(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         *_page_messages(),
         *_url_messages(),
         *_user_messages(),
+        *_api_key_messages(),
         *_relation_messages(),
     ]
 
@@ -226,6 +228,16 @@ def _user_messages() -> Iterator[CheckMessage]:
         )
 
 
+def _api_key_messages() -> Iterator[CheckMessage]:
+    if Conf.__dict__["API_KEYS_ENABLED"].configured() is True and not apps.is_installed(API_KEYS):
+        yield _warning(
+            15,
+            "API_KEYS_ENABLED is on, and this site has no API keys: their app is not installed.",
+            f'Add "{API_KEYS}" to INSTALLED_APPS and run `manage.py migrate`, or leave the '
+            "setting out.",
+        )
+
+
 def _relation_messages() -> Iterator[CheckMessage]:
     limits = {row.name.removeprefix(PREFIX): row.configured() for row in table()}
     if _larger(limits["CODES_BASE_COOLDOWN"], limits["CODES_COOLDOWN_CUTOFF_POINT"]):
@@ -332,7 +344,7 @@ def _is_behind_proxy() -> bool:
 def check_stored_keys(
     app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """W030: live codes whose key is no longer configured, and how many (`check --database`)."""
+    """W030, W035: live codes whose key is not configured, and how many (`check --database`)."""
     if not databases or check_keys(app_configs):
         return []
     known = [key.id for key in keys.keyring()]
@@ -343,8 +355,25 @@ def check_stored_keys(
             .values("key_id")
             .annotate(number=Count("pk"))
         )
+        moved_in = 0 if conf.IMPORTED_KEY else RecoveryCode.objects.usable().imported().count()
     except DatabaseError:  # before the first migrate
         return []
+    return [*_imported_messages(moved_in), *_lost_messages(lost)]
+
+
+def _imported_messages(number: int) -> list[CheckMessage]:
+    if not number:
+        return []
+    text = (
+        f"{number} usable codes of django-auth-recovery-codes work under its key only: they rest."
+    )
+    hint = (
+        "Set DJANGO_AUTH_RECOVERY_CODES_IMPORTED_KEY to what DJANGO_AUTH_RECOVERY_KEY was there."
+    )
+    return [_warning(35, text, hint)]
+
+
+def _lost_messages(lost: Iterable[Mapping[str, Any]]) -> list[CheckMessage]:
     return [
         _warning(
             30,

@@ -23,7 +23,7 @@ from django.utils.translation import ngettext, pgettext_lazy
 
 from recovery_backend import cooldown
 from recovery_backend.addresses import email_of
-from recovery_backend.audit import Event, RecoveryCodeAudit, logger
+from recovery_backend.audit import Event, Reason, RecoveryCodeAudit, logger
 from recovery_backend.clients import masked_network
 from recovery_backend.conf import conf
 from recovery_backend.keys import write_key
@@ -59,6 +59,8 @@ class BatchCard:
     email_state: str
     email_queued_at: datetime | None
     is_emergency: bool = False
+    number_lapsed: int = 0
+    """Of the active ones: those that were moved in and ended before the list does."""
     number_step_only: int = 0
     """Short codes of another package among the active ones; they never expire."""
 
@@ -80,7 +82,8 @@ class BatchCard:
         """How many codes can still be used."""
         if not self.is_active:
             return 0
-        return self.number_step_only if self.is_expired else self.number_active
+        number_current = self.number_active - self.number_lapsed
+        return self.number_step_only if self.is_expired else number_current
 
     @property
     def shown_email_state(self) -> str:
@@ -209,15 +212,21 @@ WORDS = {
     Event.CODE_REMINDER: _("A reminder about your codes was e-mailed to you."),
     Event.CODE_EXPIRED: _("Your codes expired."),
     Event.BATCH_REQUIRED: _("The people who run the site asked you to generate new codes."),
-    Event.BATCH_ADOPTED: _("Codes for the second step of signing in were added."),
+    Event.BATCH_ADOPTED: _("Codes that you had before were added."),
     Event.BATCH_EMERGENCY: _("The people who run the site had an emergency code sent to you."),
     Event.API_KEY_CREATED: _("An API key was made."),
     Event.API_KEY_REVOKED: _("An API key was revoked."),
+    Event.API_KEY_REFUSED: _("An API key of yours that does not work any more was used."),
     Event.MFA_FACTOR_ADDED: _("A second factor was added."),
     Event.MFA_FACTOR_REMOVED: _("A second factor was removed."),
     Event.MFA_FALLBACK_USED: _("One of your codes was used as the second step of a sign-in."),
     Event.MFA_FALLBACK_FAIL: _("A recovery code was refused as the second step of a sign-in."),
 }
+
+# Anybody can cause these: only the holder of the genuine key is refused for another reason.
+GUESSED_KEY = Q(event=Event.API_KEY_REFUSED) & ~Q(
+    reason__in=[Reason.REVOKED, Reason.EXPIRED, Reason.INACTIVE]
+)
 
 
 def overview_of(user: AbstractBaseUser) -> Overview:
@@ -299,14 +308,16 @@ def _batches(user: AbstractBaseUser) -> Iterable[RecoveryCodeBatch]:
 
 def _counted(batches: QuerySet[RecoveryCodeBatch]) -> QuerySet[RecoveryCodeBatch]:
     status = RecoveryCode.Status
+    active = Q(codes__status=status.ACTIVE)
+    is_earlier = Q(expires_at__isnull=True) | Q(codes__expires_at__lt=F("expires_at"))
+    lapsed = active & is_earlier & Q(codes__expires_at__lte=timezone.now())
     return batches.defer("sealed").annotate(
         number_active=_number(status.ACTIVE) + F("purged_expired"),
         number_used=_number(status.USED) + F("purged_used"),
         number_deactivated=_number(status.INVALIDATED) + F("purged_invalidated"),
         number_removed=_number(status.DELETED) + F("purged_deleted"),
-        number_step_only=Count(
-            "codes", filter=Q(codes__status=status.ACTIVE, codes__is_step_only=True)
-        ),
+        number_lapsed=Count("codes", filter=lapsed),
+        number_step_only=Count("codes", filter=active & Q(codes__kind=RecoveryCode.Kind.SHORT)),
         retired_last=Max("codes__retired_at"),
     )
 
@@ -319,13 +330,15 @@ def _card(batch: Any) -> BatchCard:
     card = {name: getattr(batch, name) for name in BatchCard.__slots__}
     # A code that is used changes its own row only.
     card["modified_at"] = max(batch.modified_at, batch.retired_last or batch.modified_at)
+    is_over = batch.expires_at is not None and batch.expires_at <= timezone.now()
+    card["number_lapsed"] = 0 if is_over else batch.number_lapsed + batch.purged_expired
     return BatchCard(**card)
 
 
 def activity_rows(user: AbstractBaseUser) -> QuerySet[RecoveryCodeAudit]:
     """What the audit knows that says something to this owner, newest first."""
     rows = RecoveryCodeAudit.objects.filter(user_id=user.pk, event__in=WORDS)
-    return rows.order_by("-at", "-pk")
+    return rows.exclude(GUESSED_KEY).order_by("-at", "-pk")
 
 
 def activity_from(row: RecoveryCodeAudit) -> Activity:

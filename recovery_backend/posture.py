@@ -10,7 +10,7 @@ from django.core.cache import cache
 from django.db.models import Count, Max, Min, Q, QuerySet, Sum
 from django.utils import timezone
 
-from recovery_backend import audit, cooldown, emails, key_uses
+from recovery_backend import audit, cooldown, emails, keyed_rows
 from recovery_backend.audit import Event, RecoveryCodeAudit, logger
 from recovery_backend.conf import conf
 from recovery_backend.keys import keyring, write_key
@@ -66,8 +66,8 @@ def _look_at_lost_keys() -> None:
     codes = RecoveryCode.objects.usable().exclude(key_id__in=known)
     numbers = codes.values_list("key_id").annotate(number=Count("pk")).order_by("key_id")
     lost = {"number_of_codes": dict(numbers)}
-    for use in key_uses.registered():
-        lost[use.field] = {kid: n for kid, n in use.numbers().items() if kid not in known}
+    for rows in keyed_rows.registered():
+        lost[rows.field] = {kid: n for kid, n in rows.numbers().items() if kid not in known}
     key_ids = sorted({kid for each in lost.values() for kid in each})
     # Their number falls by itself, as codes expire; that is no news.
     if key_ids != _last(Event.KEY_UNKNOWN).get("key_ids", []):

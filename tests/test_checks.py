@@ -232,6 +232,11 @@ def test_a_queue_that_nobody_placed_is_told(settings, cluster):
     assert "W025" not in ids(checks.check_posture(None))
 
 
+def test_api_keys_that_are_turned_on_without_their_app_are_told(settings):
+    settings.DJANGO_AUTH_RECOVERY_CODES_API_KEYS_ENABLED = True
+    assert ids(everything()) == ["W015"]
+
+
 def test_missing_urls_are_told(settings):
     settings.ROOT_URLCONF = "django.contrib.auth.urls"
     assert ids(everything()) == ["W008", "W008"]

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import hmac
 import subprocess
+from typing import get_args
 from uuid import UUID
 
 import pytest
@@ -14,14 +15,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.views.debug import ExceptionReporter
 
 from recovery_backend import codes, keys
-from recovery_backend.keys import generate_key, keyring, write_key
+from recovery_backend.keys import Label, generate_key, keyring, write_key
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
 from recovery_backend.setting_types import key_problem
 from tests.conftest import WRONG_CODE
 
 KEY = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 CODE = "ABCDEF-GHJKLM-NPQRST-UVWXYZ-abcdef-ghijkm"
-LABELS = ["id", "code", "throttle", "stash", "audit"]
+LABELS = get_args(Label)
 
 
 @pytest.fixture
@@ -54,6 +55,17 @@ class TestVectors:
         digest, bind = codes.stored_form(CODE, known_key, user_id=7, batch_id=11)
         assert digest == UUID("89a9310c-fc65-47eb-a67d-f9b75caeabbb")
         assert bind.hex() == "a221b1083f6818f4fc40fa40cf26aa1ca5bbc1326c5b9cd02345c6e9194996ff"
+
+    def test_the_stored_form_of_an_imported_code_stays(self, known_key):
+        foreign = "0123456789abcdef" * 8
+        digest, bind = codes.stored_imported_form(foreign, known_key, user_id=7, batch_id=11)
+        assert digest == UUID("12f50a12-8a55-4f2e-a0a0-be3dc3495706")
+        assert bind.hex() == "ed9913dd10a2faa8e12c87ba76061575be23363f5add2efc4c0c187b5bbff002"
+
+    def test_the_stored_form_of_a_short_code_stays(self, known_key):
+        digest, bind = codes.stored_short_form("12345678", known_key, user_id=7, batch_id=11)
+        assert digest == UUID("7ecbb35b-fb9c-4133-9f7f-13599b19e746")
+        assert bind.hex() == "67228aa5ad727c6b28d3890e14a1cb0b5e989193bf7e19ede72d796ce59d20a6"
 
     def test_a_mac_is_hmac_sha256_of_framed_parts_under_the_key_of_its_label(self, known_key):
         def sha(key, message):

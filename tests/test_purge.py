@@ -433,7 +433,7 @@ class TestRecord:
 
         with connection.execute_wrapper(fail), pytest.raises(RuntimeError, match="enough"):
             purge_codes(30, batch_size=2, on_page=stop)
-        assert "purge not recorded: OperationalError" in caplog.text
+        assert "what was done is not recorded: OperationalError" in caplog.text
 
 
 class TestCost:

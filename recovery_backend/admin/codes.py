@@ -27,7 +27,7 @@ class RecoveryCodeAdmin(ReadOnlyAdmin):
         "batch_link",
         "owner",
         "status",
-        "is_step_only",
+        "kind",
         "expires_at",
         "retired_at",
     )
@@ -36,7 +36,7 @@ class RecoveryCodeAdmin(ReadOnlyAdmin):
     ordering = ("-pk",)
     search_fields = ("batch",)
     search_help_text = _("A user name, a whole e-mail address, or the id of a batch.")
-    fields = ("batch_link", "owner", "status", "is_step_only", "expires_at", "retired_at")
+    fields = ("batch_link", "owner", "status", "kind", "expires_at", "retired_at")
     readonly_fields = fields
     unread = ("digest", "bind", "key_id", "batch__sealed")
 

@@ -46,9 +46,12 @@ def confirm_url(request: HttpRequest, wanted: str) -> str | None:
     return accounts.of_site().confirm_url(request, wanted) if is_signed_in else None
 
 
-def require_second_factor(request: HttpRequest, wanted: str) -> None:
+def require_second_factor(
+    request: HttpRequest, wanted: str, *, outlives_session: bool = False
+) -> None:
     """Raise `FactorUnproven` where the site's accounts ask this session for more (R-43)."""
-    if url := accounts.of_site().step_up_url(request, wanted):
+    site_accounts = accounts.of_site()
+    if url := site_accounts.step_up_url(request, wanted, outlives_session=outlives_session):
         _record_hourly(request, Event.REAUTH_FAIL, Reason.UNPROVEN)
         raise FactorUnproven(url)
 

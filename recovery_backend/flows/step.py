@@ -47,7 +47,9 @@ def _is_guess(user: AbstractBaseUser, code: PresentedCode) -> bool:
     """Whether a code that nobody was given could have been a code of this user (R-115)."""
     if code.is_well_formed or not code.is_short:
         return code.is_well_formed
-    return RecoveryCode.objects.usable().of_user(user).filter(is_step_only=True).exists()
+    return (
+        RecoveryCode.objects.usable().of_user(user).filter(kind=RecoveryCode.Kind.SHORT).exists()
+    )
 
 
 def _accept(request: HttpRequest | None, user: AbstractBaseUser, row: RecoveryCode) -> None:

@@ -107,7 +107,7 @@ def _code_of(row: Any, expiry_date: date | None) -> ImportedCode:
     return ImportedCode(
         row.look_up_hash,
         status,
-        expires_at=_end_of(expiry_date) if expiry_date else None,
+        expires_at=_end_of(expiry_date),
         retired_at=None if status == RecoveryCode.Status.ACTIVE else row.modified_at,
     )
 
@@ -121,8 +121,10 @@ def _status_of(row: Any) -> RecoveryCode.Status:
     return status.INVALIDATED if row.status == INVALIDATED else status.DELETED
 
 
-def _end_of(day: date) -> datetime:
-    """The first moment after that day, on the site's own clock."""
+def _end_of(day: date | None) -> datetime | None:
+    """The first moment after that day, on the site's own clock; None: there is none."""
+    if day is None or day == date.max:
+        return None
     moment = datetime.combine(day + timedelta(days=1), time.min)
     return (
         timezone.make_aware(moment, timezone.get_default_timezone()) if settings.USE_TZ else moment
@@ -141,4 +143,4 @@ def _rows(name: str) -> QuerySet[Any]:
     return rows
 
 
-SOURCE = Source(owners, take, look)
+SOURCE = Source("django-auth-recovery-codes", owners, take, look)

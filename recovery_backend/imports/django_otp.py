@@ -98,4 +98,4 @@ def _model(name: str) -> QuerySet[Any]:
     return rows
 
 
-SOURCE = Source(owners, take, look)
+SOURCE = Source("django-otp", owners, take, look)

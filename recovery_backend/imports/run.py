@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 from django.contrib.auth import get_user_model
@@ -12,7 +13,8 @@ from django.db import DatabaseError
 from django.db.models import QuerySet
 from django.views.decorators.debug import sensitive_variables
 
-from recovery_backend.audit import logger
+from recovery_backend import audit
+from recovery_backend.audit import Event, logger
 
 PAGE = 500
 
@@ -52,6 +54,8 @@ Step: TypeAlias = Callable[[AbstractBaseUser], Moved]
 class Source:
     """A package that keeps codes: whose they are, and how those of one user are moved."""
 
+    name: str
+    """As `import_recovery_codes --from` has it."""
     owners: Callable[[], QuerySet[Any, Any]]
     """Primary keys of the users who may have codes there."""
     take: Step
@@ -66,17 +70,27 @@ class Source:
 
 def run(
     source: Source,
-    step: Step,
     *,
+    is_dry_run: bool = False,
     page_size: int = PAGE,
     on_user: Callable[[Moved], None] = lambda moved: None,
 ) -> Moved:
-    """Have `step`, which is the source's `take` or `look`, do its work for each user, and count."""
-    moved = Moved()
-    for user in _users(source, page_size):
-        moved += Moved(seen=1) + _moved(user, step)
-        on_user(moved)
+    """Move the codes of each user, or only count them; what was done is recorded.
+
+    `on_user` is called with the sum after each user; what it raises ends the run.
+    """
+    step, moved = (source.look if is_dry_run else source.take), Moved()
+    with nullcontext() if is_dry_run else audit.recorded(lambda: _record(source, moved)):
+        for user in _users(source, page_size):
+            moved += Moved(seen=1) + _moved(user, step)
+            on_user(moved)
     return moved
+
+
+def _record(source: Source, moved: Moved) -> None:
+    if moved != Moved(seen=moved.seen):
+        data = {"source": source.name, **asdict(moved)}
+        audit.record(audit.entry(Event.IMPORT_DONE, data=data))
 
 
 def _users(source: Source, page_size: int) -> Iterator[AbstractBaseUser]:

@@ -12,14 +12,13 @@ APPS = {
     "django-otp": django_otp.APP,
 }
 _sources = {
-    "django-auth-recovery-codes": django_auth_recovery_codes.SOURCE,
-    "django-otp": django_otp.SOURCE,
+    source.name: source for source in (django_auth_recovery_codes.SOURCE, django_otp.SOURCE)
 }
 
 
-def register(name: str, source: Source) -> None:
+def register(source: Source) -> None:
     """Have codes moved in from there, by an app that knows how."""
-    _sources[name] = source
+    _sources[source.name] = source
 
 
 def source_of(name: str) -> Source:

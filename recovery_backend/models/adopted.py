@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -39,12 +39,11 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """On whose request it happens, when the codes were made, if that is known, and their end."""
+    """On whose request it happens, and when the codes were made, if that is known."""
 
     client: Client = NOBODY
     actor: AbstractBaseUser | None = None
     issued_at: datetime | None = None
-    expires_at: datetime | None = None
 
 
 @sensitive_variables()
@@ -95,7 +94,7 @@ def _adopt(
         return Adopted()
     now = timezone.now()
     replaced = RecoveryCodeBatch._retire_active(user, now) if replaces else 0
-    batch, is_new = batch_of(user, list(fresh), origin, seal)
+    batch, is_new = batch_of(user, list(fresh), origin, seal=seal)
     rows = []
     for code, is_spent in fresh.items():  # a comprehension's variables would show in a report
         rows.append(RecoveryCode.adopted_from(code, batch, is_used=is_spent))
@@ -142,28 +141,48 @@ def _stored(digests: set[UUID]) -> set[UUID]:
 
 @sensitive_variables()
 def batch_of(
-    user: User, codes: Sequence[str], origin: Origin, seal: Seal | None = None
+    user: User,
+    codes: Sequence[str],
+    origin: Origin,
+    *,
+    ends: Sequence[datetime | None] = (),
+    seal: Seal | None = None,
 ) -> tuple[RecoveryCodeBatch, bool]:
-    """The active batch, made larger by these codes, or a new one; whether it is new."""
+    """The active batch, made larger by these codes, or a new one; whether it is new.
+
+    `ends` are those of the unspent ones: a batch ends when the last of its codes does, but for
+    short ones, which never end.
+    """
+    end = None if None in ends else max(filter(None, ends), default=None)
     active = RecoveryCodeBatch.objects.active_of(user)
     if active is None:
-        return _new_batch(user, codes, origin, seal), True
-    RecoveryCodeBatch.objects.filter(pk=active.pk).update(
-        number_issued=F("number_issued") + len(codes), modified_at=timezone.now()
-    )
+        return _new_batch(user, codes, end, origin, seal), True
+    changes: dict[str, Any] = {
+        "number_issued": F("number_issued") + len(codes),
+        "modified_at": timezone.now(),
+    }
+    if ends and _is_later(end, active.expires_at):
+        changes["expires_at"] = end
+        changes["expiry_note"] = RecoveryCodeBatch.ExpiryNote.NONE
+    RecoveryCodeBatch.objects.filter(pk=active.pk).update(**changes)
     return active, False
+
+
+def _is_later(end: datetime | None, other: datetime | None) -> bool:
+    """Whether an end comes after another one; None never comes."""
+    return other is not None and (end is None or end > other)
 
 
 @sensitive_variables()
 def _new_batch(
-    user: User, codes: Sequence[str], origin: Origin, seal: Seal | None
+    user: User, codes: Sequence[str], end: datetime | None, origin: Origin, seal: Seal | None
 ) -> RecoveryCodeBatch:
     public_id = uuid4()
     return RecoveryCodeBatch.objects.create(
         public_id=public_id,
         user=user,
         issued_at=origin.issued_at or timezone.now(),
-        expires_at=origin.expires_at,
+        expires_at=end,
         number_issued=len(codes),
         sealed=seal(public_id, codes) if seal else "",
     )

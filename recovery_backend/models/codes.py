@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -59,6 +61,10 @@ class RecoveryCodeQuerySet(models.QuerySet["RecoveryCode"]):
         """Codes that expired unused at that moment or before."""
         return self.filter(status=RecoveryCode.Status.ACTIVE, expires_at__lte=moment)
 
+    def imported(self) -> RecoveryCodeQuerySet:
+        """Codes that work while IMPORTED_KEY is what they were made under."""
+        return self.filter(kind=RecoveryCode.Kind.IMPORTED)
+
     def of_user(self, user: AbstractBaseUser) -> RecoveryCodeQuerySet:
         """All codes of a user, whatever their state."""
         return self.filter(user_id=user.pk)
@@ -90,6 +96,11 @@ class RecoveryCode(models.Model):
         INVALIDATED = "invalidated", _("invalidated")
         DELETED = "deleted", _("deleted")
 
+    class Kind(models.TextChoices):
+        OWN = "own", _("ours")
+        SHORT = "short", _("of another package, for the second step only")
+        IMPORTED = "imported", _("of django-auth-recovery-codes")
+
     batch = models.ForeignKey(
         "recovery_backend.RecoveryCodeBatch",
         verbose_name=_("batch"),
@@ -109,11 +120,7 @@ class RecoveryCode(models.Model):
     status = models.CharField(
         _("status"), max_length=12, choices=Status.choices, default=Status.ACTIVE
     )
-    is_step_only = models.BooleanField(
-        _("second step only"),
-        default=False,
-        help_text=_("A short code of another package: it works after the first factor only."),
-    )
+    kind = models.CharField(_("kind"), max_length=8, choices=Kind.choices, default=Kind.OWN)
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
     retired_at = models.DateTimeField(_("retired"), null=True, blank=True)
 
@@ -142,16 +149,7 @@ class RecoveryCode(models.Model):
     @sensitive_variables()
     def made_from(cls, code: str, batch: RecoveryCodeBatch) -> RecoveryCode:
         """The row of a new code, not yet saved."""
-        key = write_key()
-        digest, bind = codes.stored_form(code, key, user_id=batch.user_id, batch_id=batch.pk)
-        return cls(
-            batch=batch,
-            user_id=batch.user_id,
-            digest=digest,
-            bind=bind,
-            key_id=key.id,
-            expires_at=batch.expires_at,
-        )
+        return cls._stored(codes.stored_form, code, batch, expires_at=batch.expires_at)
 
     @classmethod
     @sensitive_variables()
@@ -160,15 +158,11 @@ class RecoveryCode(models.Model):
 
         It never expires, as in the package that it comes from, whatever its batch does.
         """
-        key = write_key()
-        digest, bind = codes.stored_short_form(code, key, user_id=batch.user_id, batch_id=batch.pk)
-        return cls(
-            batch=batch,
-            user_id=batch.user_id,
-            digest=digest,
-            bind=bind,
-            key_id=key.id,
-            is_step_only=True,
+        return cls._stored(
+            codes.stored_short_form,
+            code,
+            batch,
+            kind=cls.Kind.SHORT,
             status=cls.Status.USED if is_used else cls.Status.ACTIVE,
             retired_at=timezone.now() if is_used else None,
         )
@@ -177,20 +171,35 @@ class RecoveryCode(models.Model):
     @sensitive_variables()
     def imported_from(cls, code: ImportedCode, batch: RecoveryCodeBatch) -> RecoveryCode:
         """The row of a code that is known by its digest elsewhere, not yet saved."""
-        key = write_key()
-        digest, bind = codes.stored_imported_form(
-            code.digest, key, user_id=batch.user_id, batch_id=batch.pk
-        )
-        return cls(
-            batch=batch,
-            user_id=batch.user_id,
-            digest=digest,
-            bind=bind,
-            key_id=key.id,
+        return cls._stored(
+            codes.stored_imported_form,
+            code.digest,
+            batch,
+            kind=cls.Kind.IMPORTED,
             status=code.status,
             expires_at=code.expires_at,
             retired_at=code.retired_at,
         )
+
+    @classmethod
+    @sensitive_variables()
+    def _stored(
+        cls,
+        form: Callable[..., tuple[UUID, bytes]],
+        code: str,
+        batch: RecoveryCodeBatch,
+        **fields: Any,
+    ) -> RecoveryCode:
+        key = write_key()
+        digest, bind = form(code, key, user_id=batch.user_id, batch_id=batch.pk)
+        return cls(
+            batch=batch, user_id=batch.user_id, digest=digest, bind=bind, key_id=key.id, **fields
+        )
+
+    @property
+    def is_step_only(self) -> bool:
+        """Whether it works after the first factor only."""
+        return self.kind == self.Kind.SHORT
 
     @property
     def is_usable(self) -> bool:

@@ -52,13 +52,10 @@ def import_codes(
     was taken over before stays as it is now. Raises `ValueError`, with nothing changed, for a
     digest that is none.
     """
-    ends = [code.expires_at for code in codes]
-    last = None if None in ends else max(filter(None, ends), default=None)
-    origin = Origin(issued_at=issued_at, expires_at=last)
 
     @sensitive_variables()  # a lambda would show the digests in an error report
     def work() -> Adopted:
-        return _import(cast("User", user), codes, origin)
+        return _import(cast("User", user), codes, issued_at)
 
     return in_transaction(work)
 
@@ -72,12 +69,14 @@ def importable(codes: Sequence[ImportedCode]) -> Adopted:
 
 
 @sensitive_variables()
-def _import(user: User, codes: Sequence[ImportedCode], origin: Origin) -> Adopted:
+def _import(user: User, codes: Sequence[ImportedCode], issued_at: datetime | None) -> Adopted:
     lock(user)
     fresh = _unknown(codes)
     if not fresh:
         return Adopted()
-    batch, is_new = batch_of(user, [code.digest for code in fresh], origin)
+    origin = Origin(issued_at=issued_at)
+    ends = [code.expires_at for code in fresh if code.status == RecoveryCode.Status.ACTIVE]
+    batch, is_new = batch_of(user, [code.digest for code in fresh], origin, ends=ends)
     rows = []
     for code in fresh:
         rows.append(RecoveryCode.imported_from(code, batch))

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.db.models import F, OuterRef, Q, Subquery
 from django.utils import timezone
 
-from recovery_backend import audit, cooldown, signals
+from recovery_backend import audit, cooldown, keyed_rows, signals
 from recovery_backend.audit import Event
 from recovery_backend.conf import conf
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch, RecoveryCodeQuerySet
@@ -27,7 +27,7 @@ from recovery_backend.purge.pages import (
     page_of,
     remove_page,
 )
-from recovery_backend.purge.run import Purged, Run, Step, recorded
+from recovery_backend.purge.run import Purged, Run, Step
 
 # A server whose clock is behind takes a code for a while after it expired here.
 CLOCK_SKEW = timedelta(minutes=5)
@@ -63,7 +63,7 @@ def purge_codes(
     if is_dry_run:
         run.count(*steps)
     else:
-        with recorded(lambda: _record(run.done, days)):
+        with audit.recorded(lambda: _record(run.done, days)):
             run.remove(*steps)
     if conf.AUDIT_ENABLE_AUTO_CLEANUP:
         records.remove(run, conf.AUDIT_RETENTION_DAYS, is_dry_run=is_dry_run)
@@ -87,6 +87,9 @@ def _steps(now: datetime, retention: timedelta, delete_empty_batches: bool) -> l
         foreseen = batches.left_empty(without=ended | expired)
         steps.append(Step("batches", empty, partial(remove_page, empty, "issued_at"), foreseen))
     steps.append(Step("other_rows", stale, partial(remove_page, stale, "updated_at")))
+    for kind in keyed_rows.registered():
+        over = kind.ended_before(now - retention)
+        steps.append(Step("other_rows", over, partial(remove_page, over, kind.made_at)))
     return steps
 
 

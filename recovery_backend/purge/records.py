@@ -17,7 +17,7 @@ from recovery_backend.conf import conf
 from recovery_backend.models import RecoveryCodeEmailLog
 from recovery_backend.purge import limits
 from recovery_backend.purge.pages import Cursor, Page, remove_page
-from recovery_backend.purge.run import Purged, Run, Step, recorded
+from recovery_backend.purge.run import Purged, Run, Step
 from recovery_backend.schedules import SCHEDULERS, RecoveryCodePurgeHistory
 
 # Rows are numbered nearly in the order of their moments: of parallel transactions, and of servers
@@ -79,7 +79,7 @@ def remove(run: Run, days: int, *, is_dry_run: bool) -> None:
         run.count(*steps)
         return
     before = run.done
-    with recorded(lambda: _record(before, run.done, announced)):
+    with audit.recorded(lambda: _record(before, run.done, announced)):
         run.remove(*steps)
 
 

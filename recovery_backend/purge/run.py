@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
 from django.db.models import QuerySet
 
-from recovery_backend.audit import logger
 from recovery_backend.purge import limits, pages
 from recovery_backend.purge.pages import Cursor, Page
 from recovery_backend.transactions import in_transaction
@@ -121,17 +119,3 @@ class Run:
 
     def _stop(self) -> None:
         self.done = replace(self.done, stopped="time" if self._rows_left() else "rows")
-
-
-@contextmanager
-def recorded(record: Callable[[], None]) -> Iterator[None]:
-    """Record what was removed, also when the block ends with an error, which stays the one raised."""
-    try:
-        yield
-    except BaseException:
-        try:
-            in_transaction(record)
-        except Exception as error:  # the database is gone, most likely
-            logger.error("purge not recorded: %s", type(error).__name__)
-        raise
-    in_transaction(record)

@@ -14,9 +14,14 @@ ZERO = dict.fromkeys(("seen", "users", "codes", "weak", "ended", "unreadable"), 
 
 def run(source, **options):
     """What it wrote, what it wrote as errors, and its exit code."""
+    return call("import_recovery_codes", source=source, **options)
+
+
+def call(command, **options):
+    """As `run`, for any command."""
     out, err = io.StringIO(), options.pop("stderr", None) or io.StringIO()
     try:
-        call_command("import_recovery_codes", source=source, stdout=out, stderr=err, **options)
+        call_command(command, stdout=out, stderr=err, **options)
     except SystemExit as ended:
         return out.getvalue(), err.getvalue(), ended.code
     return out.getvalue(), err.getvalue(), 0

@@ -11,8 +11,10 @@ from django.contrib.auth import authenticate, get_user_model
 from django.core import mail
 from django.core.management import call_command
 
-from recovery_backend import statistics
-from recovery_backend.models import RecoveryCode, RecoveryCodeAudit, RecoveryCodeBatch
+from recovery_backend import flows, imports, statistics
+from recovery_backend.codes import PresentedCode
+from recovery_backend.imports import Moved, Source
+from recovery_backend.models import RecoveryCode, RecoveryCodeAudit, RecoveryCodeBatch, adopt
 from tests.conftest import DASHBOARD, LOGIN, WRONG_CODE
 
 
@@ -97,3 +99,20 @@ def test_members_are_counted_and_exported(member, codes, tmp_path):
     target = tmp_path / "events.json"
     call_command("recovery_audit", export=str(target), verbosity=0, stdout=io.StringIO())
     assert {event["user_id"] for event in json.loads(target.read_text())} == {str(member.pk)}
+
+
+def test_codes_of_another_package_move_in_a_page_of_members_at_a_time(db):
+    members = [
+        get_user_model().objects.create_user(f"Ada {n}", f"{n}@example.com") for n in "abcde"
+    ]
+    seen = []
+
+    def take(member):
+        seen.append(member)
+        adopted = adopt(member, [("12345678", False)], replaces=False)
+        return Moved(users=1, codes=adopted.number_unused)
+
+    source = Source("elsewhere", lambda: get_user_model().objects.values("pk"), take, take)
+    assert imports.run(source, page_size=2) == Moved(seen=5, users=5, codes=5)
+    assert seen == sorted(members, key=lambda member: member.pk)
+    assert all(flows.use_at_step(None, member, PresentedCode("12345678")) for member in members)

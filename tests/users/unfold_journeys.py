@@ -8,7 +8,7 @@ from django.contrib.auth.models import Permission
 from unfold.admin import ModelAdmin
 
 from recovery_backend.models import RecoveryCodeDesk, RecoveryCodeOverview
-from tests.test_admin import url
+from tests.admin.conftest import url
 
 OURS = [model for model in admin.site._registry if model._meta.app_label == "recovery_backend"]
 

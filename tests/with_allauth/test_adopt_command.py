@@ -9,21 +9,23 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db import OperationalError, connection
 from django.urls import reverse
 from django.utils import timezone
-from recovery_backend_allauth import adoption, marker, takeover
+from recovery_backend_allauth import adoption, marker
 
-from recovery_backend import flows
+from recovery_backend import flows, imports
 from recovery_backend.codes import PresentedCode
 from recovery_backend.history import overview_of
+from recovery_backend.imports import Moved
 from recovery_backend.models import (
     RecoveryCode,
     RecoveryCodeAudit,
@@ -31,6 +33,7 @@ from recovery_backend.models import (
     RecoveryCodeSetup,
     adopt,
 )
+from tests.imports.command import call, counts_of, ours
 from tests.test_races import together
 from tests.with_allauth.conftest import AUTHENTICATE, add_passkey, add_totp
 from tests.with_allauth.test_adoption import Adapter, left_of
@@ -48,20 +51,19 @@ class Terminal(io.StringIO):
 
 def run(**options):
     """What it wrote, what it wrote as errors, and its exit code."""
-    out, err = io.StringIO(), options.pop("stderr", None) or io.StringIO()
-    try:
-        call_command(COMMAND, stdout=out, stderr=err, **options)
-    except SystemExit as ended:
-        return out.getvalue(), err.getvalue(), ended.code
-    return out.getvalue(), err.getvalue(), 0
+    return call(COMMAND, **options)
 
 
 def counts(**options):
     return json.loads(run(json=True, **options)[0])
 
 
+def data_of(user):
+    return Authenticator.objects.get(user=user, type="recovery_codes").data
+
+
 def seed_of(user):
-    return Authenticator.objects.get(user=user, type="recovery_codes").data["seed"]
+    return data_of(user)["seed"]
 
 
 @pytest.fixture
@@ -134,13 +136,13 @@ class TestPrintedCodes:
         settings.MFA_ADAPTER = f"{Adapter.__module__}.Adapter"
         user, codes = make_owner(used=1)
         assert seed_of(user).startswith("locked:")
-        assert counts() == counts_of(users=1, codes=9, spent=1)
+        assert counts() == counts_of(seen=1, users=1, codes=9, weak=9, ended=1)
         assert before_step(user).post(AUTHENTICATE, {"code": codes[1]}).status_code == 302
 
     def test_a_list_that_is_used_up(self, make_owner):
         user, codes = make_owner(used=10)
         seed = seed_of(user)
-        assert counts() == counts_of(users=1, spent=10)
+        assert counts() == counts_of(seen=1, users=1, ended=10)
         assert left_of(seed) == set()
         assert not Authenticator.objects.filter(user=user, type="recovery_codes").exists()
 
@@ -157,11 +159,6 @@ class TestPrintedCodes:
         RecoveryCodeSetup.require_new_batch(user)
         run()
         assert overview_of(user).required_at is not None
-
-
-def counts_of(**numbers):
-    zero = dict.fromkeys(("users", "codes", "spent", "skipped", "without_factor", "unreadable"), 0)
-    return {**zero, **numbers, "is_dry_run": False}
 
 
 class TestBesideOurs:
@@ -186,7 +183,7 @@ class TestBesideOurs:
         before = list(RecoveryCode.objects.order_by("pk").values())
         # A backup of allauth's table, in which code 5 is not used yet, comes back.
         Authenticator.objects.filter(pk=row.pk).update(data=data)
-        assert counts() == counts_of(users=1)
+        assert counts() == counts_of(seen=1)
         assert list(RecoveryCode.objects.order_by("pk").values()) == before
         assert RecoveryCodeBatch.objects.get().number_issued == 10
         assert RecoveryCodeAudit.objects.filter(event="recovery.batch.adopted").count() == 1
@@ -215,28 +212,44 @@ class TestAnswer:
     def test_it_says_what_was_taken_over(self, make_owner):
         make_owner(used=1)
         make_owner(used=2)
-        said = "Taken over: 2 users, 17 unused codes, 3 used codes.\n"
-        assert run() == (said, "", 0)
+        out, err, code = run()
+        assert out.splitlines()[0] == "Moved in: 2 users, 17 usable codes, 3 ended codes."
+        assert (
+            out.splitlines()[1] == "Weak: 17. They are short, so they work at a second step only."
+        )
+        assert (err, code) == ("", 0)
 
-    def test_a_second_run_skips_them(self, make_owner):
-        make_owner()
+    def test_a_second_run_changes_nothing(self, make_owner):
+        user, _codes = make_owner(used=1)
         run()
-        assert counts() == counts_of(skipped=1)
+        before = ours(), data_of(user)
+        assert counts() == counts_of(seen=1)
+        assert counts(dry_run=True) == counts_of(seen=1, is_dry_run=True)
+        assert (ours(), data_of(user)) == before
+
+    def test_it_is_the_import_from_allauth_by_another_name(self, make_owner):
+        """R-10, R-21"""
+        user, codes = make_owner(used=1)
+        assert json.loads(call("import_recovery_codes", source="allauth", json=True)[0]) == (
+            counts_of(seen=1, users=1, codes=9, weak=9, ended=1)
+        )
+        assert left_of(*codes) == set() and counts() == counts_of(seen=1)
 
     def test_a_dry_run_counts_and_changes_nothing(self, make_owner, statements):
         user, _codes = make_owner(used=1)
         before = Authenticator.objects.get(user=user, type="recovery_codes").data
         with statements() as said:
             answer = counts(dry_run=True)
-        assert answer == {**counts_of(users=1, codes=9, spent=1), "is_dry_run": True}
+        expected = {"seen": 1, "users": 1, "codes": 9, "weak": 9, "ended": 1}
+        assert answer == counts_of(**expected, is_dry_run=True)
         assert said and not [sql for sql in said if not sql.startswith("SELECT")]
         assert Authenticator.objects.get(user=user, type="recovery_codes").data == before
-        assert run(dry_run=True)[0].startswith("Would be taken over: 1 user,")
+        assert run(dry_run=True)[0].startswith("Would be moved in: 1 user,")
 
-    def test_who_has_no_other_factor_is_counted_and_loses_nothing(self, make_user):
+    def test_who_has_no_other_factor_loses_nothing(self, make_user):
         user = make_user()
         codes = RecoveryCodes.activate(user).generate_codes()
-        assert counts() == counts_of(users=1, codes=10, without_factor=1)
+        assert counts()["codes"] == 10
         assert not Authenticator.objects.filter(user=user).exists()
         add_passkey(user)
         assert marker.is_marker(Authenticator.objects.get(user=user, type="recovery_codes"))
@@ -247,7 +260,7 @@ class TestAnswer:
         row = Authenticator.objects.filter(user=broken, type="recovery_codes")
         row.update(data={"used_mask": 0})
         out, _err, code = run()
-        assert code == 1 and "Taken over: 1 user," in out and "cannot be read: 1" in out
+        assert code == 1 and "Moved in: 1 user," in out and "cannot be read: 1" in out
         assert f"user={broken.pk}: KeyError" in caplog.text
         assert row.get().data == {"used_mask": 0}
         assert RecoveryCode.objects.usable().of_user(user).count() == 10
@@ -256,7 +269,7 @@ class TestAnswer:
         user = make_user()
         data = {"migrated_codes": ["abcdefgh", "p@ss wörd"]}
         row = Authenticator.objects.create(user=user, type="recovery_codes", data=data)
-        assert counts() == counts_of(unreadable=1)
+        assert counts() == counts_of(seen=1, unreadable=1)
         row.refresh_from_db()
         assert row.data == data and not RecoveryCode.objects.exists()
 
@@ -265,11 +278,7 @@ class TestAnswer:
         _out, err, _code = run(stderr=Terminal())
         assert "[##############################] 100%" in err
 
-    def test_nonsense_is_refused(self, db):
-        with pytest.raises(CommandError, match="--batch-size"):
-            run(batch_size=0)
-
-    def test_so_is_a_site_where_no_code_would_work(self, make_owner, settings):
+    def test_a_site_is_refused_where_no_code_would_work(self, make_owner, settings):
         user, _codes = make_owner()
         settings.DJANGO_AUTH_RECOVERY_CODES_LOGIN_MODE = "off"
         with pytest.raises(CommandError, match="LOGIN_MODE"):
@@ -293,9 +302,9 @@ class TestStopping:
 
         monkeypatch.setattr(adoption, "take_over", take)
         _out, err, ended = run()
-        assert ended == code and "Until then: 1 user, 10 unused codes" in err
+        assert ended == code and "Until then: 1 user, 10 usable codes" in err
         monkeypatch.undo()
-        assert counts() == counts_of(users=2, codes=20, skipped=1)
+        assert counts() == counts_of(seen=3, users=2, codes=20, weak=20)
 
     def test_a_failure_in_the_middle_of_a_user_undoes_that_user(self, make_owner, monkeypatch):
         user, _codes = make_owner()
@@ -320,32 +329,31 @@ class TestStopping:
         assert done.returncode == 0 and "--dry-run" in done.stdout
 
 
-def test_memory_holds_a_page_and_not_the_table(make_user):
-    user = make_user()
-    rows = [
-        Authenticator(user=user, type="webauthn", data={"name": "x" * 1000}) for _ in range(10)
-    ]
-    Authenticator.objects.bulk_create(rows)
+def test_memory_holds_a_page_and_not_the_table(django_user_model):
     seen = []
 
+    def step(user):
+        seen.append(user.pk)
+        return Moved()
+
     def peak(number):
-        users = [make_user() for _ in range(number)]
-        Authenticator.objects.bulk_create(
-            Authenticator(
-                user=one,
-                type="recovery_codes",
-                data={"seed": "0" * 80, "used_mask": 0, "more": "x" * 20000},
-            )
-            for one in users
+        names = (f"{number}-{position}" for position in range(number))
+        users = django_user_model.objects.bulk_create(
+            django_user_model(username=name, first_name="x" * 150) for name in names
         )
+        Authenticator.objects.bulk_create(
+            Authenticator(user=user, type="recovery_codes", data={}) for user in users
+        )
+        del users
         tracemalloc.start()
-        takeover.run(lambda row: seen.append(row.pk), page_size=10)
+        imports.run(replace(imports.source_of("allauth"), take=step), page_size=10)
         _size, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
 
-    small, large = peak(20), peak(180)
-    assert len(seen) == len(set(seen)) + 20 and large < 2 * small
+    small, large = peak(20), peak(480)
+    assert len(seen) == 20 + 500 and len(set(seen)) == 500
+    assert large < 4 * small
 
 
 @pytest.mark.services

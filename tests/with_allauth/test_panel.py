@@ -76,7 +76,7 @@ def expired(user, make_codes):
 def expired_but_short(user, make_codes):
     expired(user, make_codes)
     ids = list(RecoveryCode.objects.of_user(user).values_list("pk", flat=True)[:2])
-    RecoveryCode.objects.filter(pk__in=ids).update(is_step_only=True, expires_at=None)
+    RecoveryCode.objects.filter(pk__in=ids).update(kind="short", expires_at=None)
 
 
 def required(user, make_codes):
@@ -133,7 +133,7 @@ def test_a_list_can_be_tested_until_it_was(browser, user, make_codes):
 
 def test_short_codes_cannot_be_tested(browser, user, make_codes):
     all_there(user, make_codes)
-    RecoveryCode.objects.of_user(user).update(is_step_only=True)
+    RecoveryCode.objects.of_user(user).update(kind="short")
     assert links(browser.get(INDEX), "Test a code") == []
 
 

@@ -17,12 +17,14 @@ class RecoveryBackendApiKeysConfig(AppConfig):
             raise ImproperlyConfigured(
                 '"recovery_backend_api.keys" needs "recovery_backend" in INSTALLED_APPS.'
             )
-        from recovery_backend import key_uses
+        from recovery_backend.keyed_rows import KeyedRows, register
         from recovery_backend_api.keys import checks, flows, schema  # noqa: F401  # it registers itself
         from recovery_backend_api.keys.models import ApiKey
 
-        numbers = ApiKey.objects.number_by_key_id
-        key_uses.register(key_uses.KeyUse("API keys", numbers=numbers, end=flows.end_made_with))
+        keys = ApiKey.objects
+        register(
+            KeyedRows("API keys", keys.number_by_key_id, flows.end_made_with, keys.ended_before)
+        )
         for check in checks.CHECKS:
             django_checks.register(check, django_checks.Tags.security)
         for check in checks.DEPLOY_CHECKS:

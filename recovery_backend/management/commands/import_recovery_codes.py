@@ -41,12 +41,11 @@ class Command(BaseCommand):
             required=True,
             help="The package that made the codes. It must still be in INSTALLED_APPS.",
         )
-        parser.add_argument("--dry-run", action="store_true", help="Count, and change nothing.")
-        parser.add_argument("--json", action="store_true", help="Answer with one JSON object.")
+        add_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         source, is_dry_run = _source(options["source"]), options["dry_run"]
-        moved = imports.run(source, source.look) if is_dry_run else self._take(source)
+        moved = imports.run(source, is_dry_run=True) if is_dry_run else self._take(source)
         if options["json"]:
             self.stdout.write(json.dumps({**asdict(moved), "is_dry_run": is_dry_run}))
         else:
@@ -66,7 +65,7 @@ class Command(BaseCommand):
                 raise_if_asked()
 
             try:
-                moved = imports.run(source, source.take, on_user=note)
+                moved = imports.run(source, on_user=note)
             except BaseException as error:
                 bar.clear()
                 if isinstance(error, KeyboardInterrupt):
@@ -79,6 +78,12 @@ class Command(BaseCommand):
         said = _("Interrupted. Until then: %(counts)s. Run it again for the rest.")
         self.stderr.write(said % {"counts": in_words(moved)})
         sys.exit(stop_signals.exit_code(error))
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """The options of every source."""
+    parser.add_argument("--dry-run", action="store_true", help="Count, and change nothing.")
+    parser.add_argument("--json", action="store_true", help="Answer with one JSON object.")
 
 
 def _source(name: str) -> Source:

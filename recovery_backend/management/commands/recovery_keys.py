@@ -5,8 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from recovery_backend import audit, flows, key_uses, keys
+from recovery_backend import audit, flows, keyed_rows, keys
 from recovery_backend.audit import Event
+from recovery_backend.conf import conf
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
 
 
@@ -33,10 +34,13 @@ class Command(BaseCommand):
     def status(self) -> None:
         ring = [key.id for key in keys.keyring()]
         stored = set(RecoveryCode.objects.usable().values_list("key_id", flat=True).distinct())
-        stored.update(*(use.numbers() for use in key_uses.registered()))
+        stored.update(*(rows.numbers() for rows in keyed_rows.registered()))
         for kid in [*ring, *sorted(stored - set(ring))]:
             role = {0: "writes"}.get(ring.index(kid), "reads") if kid in ring else "missing"
             self.stdout.write(f"{kid}  {role:8} {_listed(_needed_by(kid), ', ')}")
+        if number := RecoveryCode.objects.usable().imported().count():
+            role = "is set" if conf.IMPORTED_KEY else "is missing"
+            self.stdout.write(f"Of these codes {number} need IMPORTED_KEY, which {role}.")
 
     def retire(self, kid: str, *, is_forced: bool) -> None:
         if kid == keys.write_key().id:
@@ -54,8 +58,8 @@ class Command(BaseCommand):
             raise CommandError(f"No key {kid} is configured, and nothing needs it.")
         ended = {"codes": sum(flows.end_codes(batch) for batch in _batches_of(kid))}
         data = {"key_id": kid, "number_of_codes": ended["codes"]}
-        for use in key_uses.registered():
-            ended[use.name] = data[use.field] = use.end(kid)
+        for rows in keyed_rows.registered():
+            ended[rows.name] = data[rows.field] = rows.end(kid)
         audit.record(audit.entry(Event.KEY_RETIRED, data=data))
         self.stdout.write(
             f"{_listed(ended)} invalidated. Key {kid} may now be removed from "
@@ -66,7 +70,7 @@ class Command(BaseCommand):
 def _needed_by(kid: str) -> dict[str, int]:
     """How many of what need this key."""
     codes = RecoveryCode.objects.usable().filter(key_id=kid).count()
-    others = {use.name: use.numbers().get(kid, 0) for use in key_uses.registered()}
+    others = {rows.name: rows.numbers().get(kid, 0) for rows in keyed_rows.registered()}
     return {"usable codes": codes, **others}
 
 
