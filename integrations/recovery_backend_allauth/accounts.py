@@ -68,17 +68,22 @@ class AllauthAccounts(Accounts):
         """allauth's login page; LOGIN_URL where only a frontend of the site's own has one."""
         return places.page("account_login")
 
-    def step_up_url(self, request: HttpRequest, wanted: str) -> str | None:
+    def step_up_url(
+        self, request: HttpRequest, wanted: str, *, outlives_session: bool = False
+    ) -> str | None:
         """Where a user who has a second factor proves it, unless this session has, lately.
 
         Or a session that knows the password alone, or was stolen since, could get codes, and
         prove itself by one of them. Who has just come by code, or just added a factor, is on the
-        way to new codes.
+        way to new codes, and to nothing that outlives the session.
         """
         steps, max_age = records.of_request(request), timedelta(seconds=_max_age())
-        if records.is_satisfied(steps, max_age) or records.came_by_code(steps, max_age):
+        if records.is_satisfied(steps, max_age):
             return None
-        if added.is_recent(request) or not places.has_factor(request.user):  # type: ignore[arg-type]
+        is_on_the_way = records.came_by_code(steps, max_age) or added.is_recent(request)
+        if is_on_the_way and not outlives_session:
+            return None
+        if not places.has_factor(request.user):  # type: ignore[arg-type]
             return None
         return places.to_second_factor(request, wanted)
 

@@ -9,11 +9,12 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from recovery_backend_allauth import binding, enrolment, required, restricted
+from recovery_backend_allauth import binding, enrolment, required, restricted, tokens
 
 Gate = Callable[[HttpRequest], HttpResponseBase | None]
 # Whose session it is comes before what it may open, and that before where its user is led.
 GATES: tuple[Gate, ...] = (
+    tokens.answer,
     binding.answer,
     restricted.answer,
     required.answer,
@@ -22,11 +23,12 @@ GATES: tuple[Gate, ...] = (
 
 
 class MFARequiredMiddleware:
-    """Four gates before each view; each of them answers in its place, or lets it run.
+    """Five gates before each view; each of them answers in its place, or lets it run.
 
-    `binding` asks for the factor again, or ends the session, in a browser or network that is new
-    to it; `restricted` lets who came by a code alone repair the account and no more; `required`
-    holds MFA_REQUIRED_PATHS; `enrolment` leads whoever has just added a factor to codes, and back.
+    `tokens` refuses what no token looks like, and the other gates would not see; `binding` asks for
+    the factor again, or ends the session, in a browser or network that is new to it; `restricted`
+    lets who came by a code alone repair the account and no more; `required` holds
+    MFA_REQUIRED_PATHS; `enrolment` leads whoever has just added a factor to codes, and back.
 
     After allauth's AccountMiddleware. Works under WSGI and ASGI.
     """

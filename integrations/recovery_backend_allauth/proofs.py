@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from allauth import app_settings as allauth_settings
 from allauth.account.internal.userkit import str_to_user_id, user_id_to_str
-from allauth.core.internal.httpkit import get_authorization_credential
 from django.contrib.auth import SESSION_KEY, get_user, get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 
-from recovery_backend_allauth import records
+from recovery_backend_allauth import records, tokens
 from recovery_backend_allauth.records import Record
 
 
@@ -86,8 +84,8 @@ def _by_cookie(request: HttpRequest) -> Iterator[Proof]:
 
 
 def _by_session_token(request: HttpRequest) -> Iterator[Proof]:
-    token = request.headers.get("X-Session-Token", "")
-    if not allauth_settings.HEADLESS_ENABLED or not _is_plain(token):
+    token = tokens.session_token(request)
+    if not token:
         return
     from allauth.headless import app_settings
 
@@ -95,16 +93,8 @@ def _by_session_token(request: HttpRequest) -> Iterator[Proof]:
 
 
 def _by_access_token(request: HttpRequest) -> Iterator[Proof]:
-    if not allauth_settings.HEADLESS_ENABLED:
-        return
-    from allauth.headless import app_settings
-
-    # RS256 without a key is the default of sites that give out no such tokens.
-    if not (app_settings.JWT_PRIVATE_KEY or app_settings.JWT_ALGORITHM.startswith("HS")):
-        return
-    scheme = app_settings.JWT_AUTHORIZATION_HEADER_SCHEME
-    token = get_authorization_credential(request, scheme) or ""
-    if not _is_plain(token):
+    token = tokens.access_token(request)
+    if not token:
         return
     from allauth.headless.tokens.strategies.jwt.internal import validate_access_token
 
@@ -160,8 +150,3 @@ def _named(sub: object) -> AbstractBaseUser | None:
     except ValidationError:  # a token of somebody else's
         return None
     return get_user_model()._default_manager.filter(pk=user_id).first()
-
-
-def _is_plain(token: str) -> bool:
-    # What no token looks like must not reach a database or cache that raises at it.
-    return token.isascii() and token.isprintable() and bool(token) and " " not in token

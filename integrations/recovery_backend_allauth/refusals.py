@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from allauth import app_settings as allauth_settings
 from allauth.headless.constants import Client
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
@@ -12,12 +14,14 @@ PARTS = ("audio", "font", "image", "manifest", "script", "style", "track", "vide
 
 
 def is_program(request: HttpRequest) -> bool:
-    """Whether the client reads JSON, or brings a token of its own: a redirect would not help it."""
+    """Whether the client reads JSON, asks what speaks JSON, or brings a token: no redirect helps it."""
     sends_json = request.content_type == "application/json"
     is_fetch = request.headers.get("X-Requested-With") == "XMLHttpRequest"
     is_api = has_token(request) or sends_json or is_fetch or wants_json(request)
     is_headless = headless_client(request) is not None
-    return is_api or is_headless or bool(allauth_settings.HEADLESS_ONLY)  # which has no pages
+    is_api_view = api_view(request) is not None and not _is_opened_by_hand(request)
+    has_no_pages = bool(allauth_settings.HEADLESS_ONLY)
+    return is_api or is_headless or is_api_view or has_no_pages
 
 
 def headless_client(request: HttpRequest) -> str | None:
@@ -26,6 +30,12 @@ def headless_client(request: HttpRequest) -> str | None:
     view = getattr(request.resolver_match, "func", None)
     client = getattr(view, "view_initkwargs", {}).get("client")
     return Client(client).value if client in tuple(Client) else None
+
+
+def api_view(request: HttpRequest) -> Any:
+    """The view that is asked, if it is one of Django REST framework; it holds its class as `cls`."""
+    view = getattr(request.resolver_match, "func", None)
+    return view if hasattr(getattr(view, "cls", None), "initialize_request") else None
 
 
 def is_part(request: HttpRequest) -> bool:
@@ -45,11 +55,29 @@ def refuse(request: HttpRequest, code: str, detail: str, url: str) -> HttpRespon
     return tell(code, detail) if is_program(request) else lead(url)
 
 
-def tell(code: str, detail: str, *, status: int = 403) -> HttpResponse:
-    """The reason, for a program."""
-    return protected(JsonResponse({"code": code, "detail": detail}, status=status))
+def tell(code: str, detail: str, *, status: int = 403, **data: Any) -> HttpResponse:
+    """The reason, for a program, with what else there is to say."""
+    response = JsonResponse({"code": code, "detail": detail, **data}, status=status)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Session"  # of which no browser makes a question
+    return protected(response)
+
+
+def wait(detail: str, seconds: int | None) -> HttpResponse:
+    """429, for a program; as the JSON API says it, where it is known for how long."""
+    if seconds is None:
+        return tell("cooldown", detail, status=429)
+    response = tell("cooldown", detail, status=429, wait_seconds=seconds)
+    response.headers["Retry-After"] = str(seconds)
+    return response
 
 
 def lead(url: str) -> HttpResponse:
     """A redirect that nothing keeps, for a person."""
     return protected(HttpResponseRedirect(url))
+
+
+def _is_opened_by_hand(request: HttpRequest) -> bool:
+    """Whether a browser may ask for a page: the framework has some, such as its browsable API."""
+    preferred = request.get_preferred_type(["application/json", "text/html"])
+    return request.method in ("GET", "HEAD") and preferred == "text/html"

@@ -76,6 +76,8 @@ VIEWS = {
     "recovery_backend.views.page": ("RecoveryPage",),
 }
 OPEN = frozenset(f"{module}.{name}" for module, names in VIEWS.items() for name in names)
+# Of our own pages, what gives a way in that outlives the session.
+CLOSED = frozenset({"recovery_backend_api.keys.views.KeyChange"})
 # allauth lets nobody add a factor whose address is not verified.
 BEFORE_ENROLMENT = frozenset(
     {
@@ -125,7 +127,8 @@ def is_open(request: HttpRequest) -> bool:
     Judged by the view that Django has resolved. A site's own view is open if its class inherits
     from one of these.
     """
-    return _leads_to(OPEN, request.resolver_match)
+    match = request.resolver_match
+    return _leads_to(OPEN, match) and not _is_named(CLOSED, match)
 
 
 def is_way_in(request: HttpRequest) -> bool:

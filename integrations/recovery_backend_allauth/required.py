@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from allauth.core.exceptions import ImmediateHttpResponse
 from django.conf import settings
 from django.conf.urls.i18n import is_language_prefix_patterns_used
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -26,7 +27,11 @@ def answer(request: HttpRequest) -> HttpResponseBase | None:
     paths = conf.MFA_REQUIRED_PATHS
     if not paths or not _is_below(request, paths) or repair.is_open(request):
         return None
-    proof = _proof_of(request)
+    try:
+        proof = _proof_of(request)
+    except ImmediateHttpResponse as refusal:
+        response: HttpResponseBase = refusal.response
+        return response
     if proof is None:
         return None if _is_for_strangers(request) else demand.answer(request, None)
     if not _is_asked(proof.user) or records.is_satisfied(proof.records):
@@ -61,9 +66,9 @@ def _without_language(request: HttpRequest, path: str) -> list[str]:
 
 
 def _proof_of(request: HttpRequest) -> Proof | None:
-    match = request.resolver_match
-    view = getattr(match, "func", None)
-    if not hasattr(getattr(view, "cls", None), "initialize_request"):
+    """Whose proof counts. Raises `ImmediateHttpResponse` for a client that has to wait."""
+    view = refusals.api_view(request)
+    if view is None:
         return proofs.proof_of(request)
     user, auth = _found_by_framework(request, view)
     return proofs.proof_of_user(request, user, auth) if user else None
@@ -71,16 +76,18 @@ def _proof_of(request: HttpRequest) -> Proof | None:
 
 def _found_by_framework(request: HttpRequest, view: Any) -> tuple[Any, Any]:
     """Whom Django REST framework will take the request for: its views sign in by keys of their own."""
-    from rest_framework.exceptions import APIException
+    from rest_framework.exceptions import APIException, Throttled
 
-    asked = request.user
+    user, session = request.user, request.session
     try:
         api_request = _api_request(request, view)
         return (api_request.user if api_request.user.is_authenticated else None), api_request.auth
+    except Throttled as error:  # the view is not asked: its time may be over by then
+        raise ImmediateHttpResponse(refusals.wait(str(error.detail), error.wait)) from None
     except APIException:  # the view will say so itself
         return None, None
     finally:
-        request.user = asked  # which the framework has replaced
+        request.user, request.session = user, session  # which the framework may have replaced
 
 
 def _api_request(request: HttpRequest, view: Any) -> Any:
