@@ -11,6 +11,7 @@ from pathlib import Path
 
 import django
 
+from recovery_backend import __version__
 from recovery_backend.keys import generate_key
 from recovery_backend.log_config import merge_logging
 
@@ -66,6 +67,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "recovery_backend_api",
+    "recovery_backend_api.keys",
 ]
 AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
@@ -143,6 +145,7 @@ os.environ.setdefault("DJANGO_AUTH_RECOVERY_CODES_LOG_DIR", str(VAR / "logs"))
 DJANGO_AUTH_RECOVERY_KEY = secret("recovery.key")
 DJANGO_AUTH_RECOVERY_CODES_SITE_NAME = "Example site"
 DJANGO_AUTH_RECOVERY_CODES_EMAIL_ASYNC = True
+DJANGO_AUTH_RECOVERY_CODES_API_KEYS_ENABLED = True
 DJANGO_AUTH_RECOVERY_CODES_RECOVERY_SESSION = os.environ.get(
     "EXAMPLE_SITE_RECOVERY_SESSION", "full"
 )
@@ -161,6 +164,7 @@ MFA_TOTP_TOLERANCE = 1  # what demo_totp prints is typed by hand
 REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Example site",
+    "VERSION": __version__,
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",  # its files from here, not from elsewhere
     "SWAGGER_UI_FAVICON_HREF": "/favicon.ico",

@@ -13,6 +13,7 @@ urlpatterns = [
     path("", include("recovery_backend_allauth.urls")),  # before allauth's API description
     path("accounts/", include("allauth.urls")),
     path("_allauth/", include("allauth.headless.urls")),
+    path("api/recovery-codes/keys/", include("recovery_backend_api.keys.urls")),
     path("api/recovery-codes/", include("recovery_backend_api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="api_schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="api_schema"), name="api_docs"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.conftest import DASHBOARD, LOGIN, is_missing
+from tests.journeys.conftest import SCHEMES, WIDTHS, chromium  # noqa: F401
 from tests.processes import CODE, PASSWORD_LOGIN, PREFIX, ROOT, Answer, Browser, Site, copied
 
 pytestmark = [
@@ -237,7 +238,26 @@ def test_its_swagger_page_needs_no_other_site(demo, visit):
     assert "/api/schema/" in page.text and "//cdn" not in page.text
     document = ada.get("/api/schema/?format=json")
     assert document.status == 200
-    assert "/api/recovery-codes/generate/" in json.loads(document.text)["paths"]
+    paths = json.loads(document.text)["paths"].keys()
+    assert {"/api/recovery-codes/generate/", "/api/recovery-codes/keys/"} <= paths
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_its_swagger_page_fits_a_phone_and_follows_its_colours(demo, visit, chromium, scheme):  # noqa: F811
+    size = {"width": min(WIDTHS), "height": 900}
+    context = chromium.new_context(viewport=size, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(f"{visit().base}/api/docs/")
+    for name in ("Recovery_codes-get_activity", "API_keys-keys"):
+        page.click(f"#operations-{name} .opblock-summary-control")
+        page.locator(f"#operations-{name} .headers-wrapper").first.wait_for()
+    page.click("#operations-Recovery_codes-get_activity .try-out__btn")
+    page.click("#operations-Recovery_codes-get_activity .execute")
+    page.locator("#operations-Recovery_codes-get_activity .curl").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") == min(WIDTHS)
+    assert page.evaluate("document.documentElement.className") == "dark-mode" * (scheme == "dark")
+    context.close()
 
 
 def test_its_json_api_answers_an_app(demo, visit):

@@ -87,6 +87,7 @@ class EmailAnswer(serializers.Serializer):  # type: ignore[misc]
 
 
 class SignInFormAnswer(serializers.Serializer):  # type: ignore[misc]
+    csrf_token = Secret(help_text="For the header X-CSRFToken; another one after each sign-in.")
     is_open = serializers.BooleanField()
     needs_password = serializers.BooleanField()
     redirect_to = serializers.CharField(
@@ -102,7 +103,7 @@ class SignInAnswer(serializers.Serializer):  # type: ignore[misc]
 
 
 class ProblemAnswer(serializers.Serializer):  # type: ignore[misc]
-    code = serializers.CharField()
+    code = serializers.CharField(help_text="The site's own middleware may add others.")
     detail = serializers.CharField()
     wait_seconds = serializers.IntegerField(required=False)
     redirect_to = serializers.CharField(required=False)

@@ -5,10 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import apps
+from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
-from rest_framework.exceptions import PermissionDenied
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+
+from recovery_backend.audit import logger
 
 KEYS = "recovery_backend_api.keys"
+# How Django's reasons begin. What follows may be the client's own words, which no log needs.
+CSRF_REASONS = ("Origin", "Referer", "CSRF cookie", "CSRF token")
+
+
+class ApiKeyRefused(AuthenticationFailed):  # type: ignore[misc]
+    """Raised for a key that may not be used: which of the reasons it is, is not told."""
+
+    default_code = "api_key_refused"
+    default_detail = _("This API key is not valid.")
 
 
 class CsrfFailed(PermissionDenied):  # type: ignore[misc]
@@ -27,8 +39,14 @@ class BySession(SessionAuthentication):  # type: ignore[misc]
         try:
             # Django's own request: the framework's would read the body for a token in a form.
             super().enforce_csrf(request._request)
-        except PermissionDenied:
+        except PermissionDenied as error:
+            logger.warning("CSRF check failed: %s", _csrf_reason(str(error.detail)))
             raise CsrfFailed from None
+
+
+def _csrf_reason(detail: str) -> str:
+    told = detail.removeprefix("CSRF Failed: ")
+    return next((it for it in CSRF_REASONS if told.startswith(it)), "unknown")
 
 
 def classes() -> list[type[BaseAuthentication]]:

@@ -59,7 +59,6 @@ class Endpoint(RecoveryPage, APIView):  # type: ignore[misc]
     versioning_class = None
     content_negotiation_class = AlwaysFirst
     tells: Mapping[str, Mapping[Any, Any]]
-    is_paged = False
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:

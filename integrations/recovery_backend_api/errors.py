@@ -33,8 +33,10 @@ from recovery_backend.exceptions import (
 )
 from recovery_backend.views.actions import PROBLEMS
 from recovery_backend.views.page import waiting_text
-from recovery_backend_api.authentication import CsrfFailed
+from recovery_backend_api import authentication
+from recovery_backend_api.authentication import ApiKeyRefused, CsrfFailed
 from recovery_backend_api.parsers import TooLarge
+from recovery_backend_api.permissions import HasSession
 
 Text = str | Promise
 
@@ -85,10 +87,11 @@ KINDS: dict[type[Exception], Problem] = {
         _("This does not work at the moment. Nothing was changed. Please try again later."),
     ),
     NotTheirs: Problem(404, "not_found", _("There is no such thing.")),
-    CsrfFailed: Problem(403, "csrf_failed", _("The CSRF token is missing or wrong.")),
+    CsrfFailed: Problem(403, "csrf_failed", _("The CSRF check failed.")),
     TooLarge: Problem(413, "too_large", INVALID),
     rest.ParseError: Problem(400, "invalid", INVALID),
     rest.NotAuthenticated: Problem(401, "not_authenticated", SIGN_IN),
+    ApiKeyRefused: Problem(401, ApiKeyRefused.default_code, ApiKeyRefused.default_detail),
     rest.AuthenticationFailed: Problem(401, "not_authenticated", SIGN_IN),
     rest.NotFound: Problem(404, "not_found", _("There is no such thing.")),
     rest.MethodNotAllowed: Problem(405, "method_not_allowed", _("This method is not for here.")),
@@ -102,6 +105,19 @@ SECOND_FACTOR = Problem(
     "second_factor",
     _("Sign in with your password first. You can use a recovery code after it."),
 )
+API_KEYS_OFF = Problem(403, "api_keys_off", _("This site has no API keys."))
+
+OWN = (*KINDS.values(), EMAIL_FAILED, OFF, SECOND_FACTOR, API_KEYS_OFF)
+OF_FORM = ("refused", "unverified")
+# Of the middleware of "recovery_backend_allauth", before an endpoint is asked.
+OF_SESSIONS = (
+    "mfa_enrolment_required",
+    "restricted_session",
+    "session_ended",
+    "session_expired",
+    "session_moved",
+)
+CODES = sorted({*(it.code for it in OWN), "cooldown", HasSession.code, *OF_FORM, *OF_SESSIONS})
 
 
 def answer(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -131,7 +147,9 @@ def respond(problem: Problem, **data: Any) -> Response:
 def signed_out() -> JsonResponse:
     """The refusal for a session that has ended meanwhile, outside of the framework."""
     problem = KINDS[rest.NotAuthenticated]
-    return JsonResponse({"code": problem.code, "detail": problem.detail}, status=problem.status)
+    told = {"code": problem.code, "detail": problem.detail}
+    way_in = authentication.classes()[0]().authenticate_header(None)
+    return JsonResponse(told, status=problem.status, headers={"WWW-Authenticate": way_in})
 
 
 def _wait(seconds: int) -> Response:

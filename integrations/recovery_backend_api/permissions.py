@@ -24,7 +24,13 @@ class HasSession(BasePermission):  # type: ignore[misc]
 
     def has_permission(self, request: Any, view: Any) -> bool:
         has_session = getattr(request.successful_authenticator, "has_session", False)
-        return request.method in SAFE_METHODS or has_session
+        if request.method in SAFE_METHODS or has_session:
+            return True
+        if apps.is_installed("recovery_backend_api.keys"):
+            from recovery_backend_api.keys.permissions import note_denied
+
+            note_denied(request)
+        return False
 
 
 @dataclass(frozen=True)

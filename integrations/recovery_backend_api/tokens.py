@@ -16,6 +16,7 @@ from allauth.headless.tokens.strategies.jwt.internal import (
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ValidationError
 from django.views.decorators.debug import sensitive_variables
+from recovery_backend_allauth.tokens import is_plain
 from rest_framework.exceptions import AuthenticationFailed
 
 from recovery_backend_api.sessions import take_session
@@ -33,7 +34,7 @@ class BySessionToken(XSessionTokenAuthentication):  # type: ignore[misc]
         token = self.get_session_token(request)
         if token is None:
             return None
-        found = super().authenticate(request) if _is_plain(token) else None
+        found = super().authenticate(request) if is_plain(token) else None
         if found is None:
             raise AuthenticationFailed
         user, session = found
@@ -67,8 +68,3 @@ class ByAccessToken(JWTTokenAuthentication):  # type: ignore[misc]
             raise AuthenticationFailed
         take_session(request._request, session)
         return user, payload
-
-
-def _is_plain(token: str) -> bool:
-    # What no token looks like must not reach a database or cache that raises at it.
-    return token.isascii() and token.isprintable() and bool(token) and " " not in token

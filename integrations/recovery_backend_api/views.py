@@ -67,7 +67,6 @@ class Batches(Endpoint):
     """The user's batches, newest first, as many as the dashboard shows."""
 
     tells = {"GET": {200: answers.BatchesAnswer}}
-    is_paged = True
 
     def get(self, request: Request) -> Response:
         page = page_of(request, history.overview_of(request.user).cards)
@@ -78,7 +77,6 @@ class Activity(Endpoint):
     """What happened to the user's account, newest first, as far as the audit goes back."""
 
     tells = {"GET": {200: answers.ActivitiesAnswer}}
-    is_paged = True
 
     def get(self, request: Request) -> Response:
         page = page_of(request, history.activity_rows(request.user))
@@ -234,10 +232,10 @@ class SignIn(Endpoint):
         """Nobody has to be signed in; who is, is known to the flow."""
 
     def get(self, request: Request) -> Response:
-        """What the form has to ask for. Sets the cookie with the CSRF token."""
-        get_token(request._request)
+        """What the form has to ask for, and the CSRF token."""
         url = flows.second_step_url()
         form = {
+            "csrf_token": get_token(request._request),
             "is_open": conf.LOGIN_MODE != "off" and url is None,
             "needs_password": conf.LOGIN_MODE == "second_factor" and url is None,
             "redirect_to": url,

@@ -7,9 +7,10 @@ import json
 import pytest
 from django.apps import apps
 from django.test import Client
+from recovery_backend_api import errors
 
 from tests.test_canary import witness  # noqa: F401  # a fixture
-from tests.test_views import attempts  # noqa: F401  # a fixture
+from tests.views.conftest import attempts  # noqa: F401  # a fixture
 
 HAS_ALLAUTH = apps.is_installed("recovery_backend_allauth")
 # Those need allauth: `pytest --ds tests.with_api.settings tests/with_api`.
@@ -61,7 +62,7 @@ def checked(answer):
         body = answer.json()
         assert {"code", "detail"} <= body.keys(), body
         assert body.keys() <= {"code", "detail", "wait_seconds", "redirect_to", "fields"}
-        assert isinstance(body["code"], str) and isinstance(body["detail"], str)
+        assert body["code"] in errors.CODES and isinstance(body["detail"], str)
     if answer.status_code == 429:
         assert answer["Retry-After"] == str(answer.json()["wait_seconds"])
     return answer

@@ -14,6 +14,8 @@ from tests.with_api.conftest import JSON_TYPE, ApiClient, checked, url
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 PAGES = {"sign-in": "login_user", "verify": "recovery_verify_setup"}
+READ_PAGES = ("recovery_dashboard", "recovery_email_status")
+READ_ENDPOINTS = ("status", "batches", "activity", "email")
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,10 @@ class Pages(Face):
     def delete_all(self):
         return self.do("delete-all", confirm="on")
 
+    def read(self):
+        """All that it tells its owner about codes that were delivered."""
+        return [self.client.get(reverse(page)) for page in READ_PAGES]
+
 
 class Api(Face):
     def do(self, name, **fields):
@@ -117,6 +123,9 @@ class Api(Face):
 
     def delete_all(self):
         return self.do("delete-all", batch=self.handle["batch"])
+
+    def read(self):
+        return [self.client.ask(endpoint) for endpoint in READ_ENDPOINTS]
 
 
 def _word(answer, is_done):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from importlib import import_module
 
 from django.apps import apps
+from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client, RequestFactory
 from django.urls import include, path
 from recovery_backend_api.keys import flows
@@ -20,6 +22,7 @@ SITE = "urls" if apps.is_installed("recovery_backend_allauth") else "plain_urls"
 ADDRESS = "198.51.100.7"
 STATUS, KEYS = "/api/recovery-codes/status/", "/api/recovery-codes/keys/"
 WHOAMI, PEOPLE_ONLY, WITH_FACTOR = "/whoami/", "/people-only/", "/with-factor/"
+SESSION_FIRST = "/session-first/"
 WRONG_SECRET = "0123456789abcdef" * 4
 
 
@@ -39,18 +42,29 @@ class WithFactor(WhoAmI):
     permission_classes = (MFARequired(),)
 
 
+class SessionFirst(WhoAmI):
+    authentication_classes = (SessionAuthentication, ApiKeyAuthentication)
+
+
 urlpatterns = [
     path("whoami/", WhoAmI.as_view()),
     path("people-only/", PeopleOnly.as_view()),
     path("with-factor/", WithFactor.as_view()),
+    path("session-first/", SessionFirst.as_view()),
     path(KEYS[1:], include("recovery_backend_api.keys.urls")),
     *import_module(f"tests.with_api.{SITE}").urlpatterns,
 ]
 
 
 def request_of(user, address=ADDRESS):
+    """A request of this user, whose session has just proven a second factor."""
     request = RequestFactory(REMOTE_ADDR=address).post("/keys/")
     request.user = user
+    request.session = SessionStore()
+    now = time.time()
+    steps = [{"method": "password", "at": now}, {"method": "mfa", "type": "totp", "at": now}]
+    request.session["account_authentication_methods"] = steps
+    request.session["account_authentication_methods_user"] = str(user.pk)
     return request
 
 

@@ -68,6 +68,12 @@ class TestMFARequired:
         assert told(answer) == (403, "mfa_enrolment_required")
 
 
+@pytest.mark.skipif(HAS_ALLAUTH, reason="there it is looked at")
+def test_a_kind_of_token_that_the_site_does_not_give_out_leaves_the_cookie(api):
+    api.csrf.update({"X-Session-Token": "x", "Authorization": "Bearer x"})
+    assert api.ask("status").status_code == 200
+
+
 @pytest.mark.skipif(HAS_ALLAUTH, reason="there a factor can be proven")
 def test_where_nothing_can_prove_a_factor_nobody_gets_in(api):
     answer = api.get(PROTECTED)

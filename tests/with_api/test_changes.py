@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import timedelta
 from uuid import uuid4
 
@@ -94,6 +95,13 @@ class TestGenerate:
         monkeypatch.setattr(flows, "generate", be_overtaken)
         assert told(api.send("generate")) == (410, "plaintext_gone")
         assert usable(user) == 10
+
+    def test_nobody_guesses_one(self, api, settings):
+        """R-01, R-02: 36 characters of 56."""
+        set_up(settings, NUMBER_OF_CODES=100)
+        texts = [code.replace("-", "") for code in api.generate()["codes"]]
+        assert {len(text) for text in texts} == {36} and len(set(texts)) == 100
+        assert 36 * math.log2(len(set("".join(texts)))) > 209
 
     def test_the_dashboard_of_the_same_browser_can_deliver_them_too(self, api, fresh):
         page = api.get(reverse("recovery_dashboard"))

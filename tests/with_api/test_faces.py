@@ -20,9 +20,9 @@ from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
 from tests.conftest import WRONG_CODE
 from tests.owner import active, set_up, usable
 from tests.test_canary import delivered_by_mail, every_cell
-from tests.test_races import together
-from tests.test_views import headers_of, masked
+from tests.test_races import overtake, together  # noqa: F401  # a fixture
 from tests.unwrapping import unwrapped
+from tests.views.conftest import headers_of, masked
 from tests.with_api.conftest import HAS_ALLAUTH, JSON_TYPE
 from tests.with_api.faces import FORM_TYPE, Api, Pages
 
@@ -115,6 +115,26 @@ class TestRaces:
         assert usable(user) == 2
 
 
+@pytest.mark.services
+@pytest.mark.django_db(transaction=True)
+def test_a_code_that_is_used_after_it_was_looked_up_is_refused_as_used(
+    user,
+    codes,
+    overtake,  # noqa: F811
+    events,
+    face,
+):
+    """R-21, R-26: whatever else keeps two tries apart, spending it is conditional by itself."""
+    overtake(user, codes[0])
+    too_late = face.of().sign_in(user.email, codes[0])
+    assert events()[1:] == [("mfa.fallback_used", ""), ("code.replay", "used")]
+    start_anew()
+    again = face.of().sign_in(user.email, codes[0])
+    assert too_late.word == again.word == "refused"
+    assert seen(too_late.answer, user.email) == seen(again.answer, user.email)
+    assert usable(user) == 2
+
+
 def words(outcomes):
     return Counter(outcome.word for outcome in outcomes)
 
@@ -180,19 +200,23 @@ def seen(answer, *typed):
 def test_a_whole_journey_leaves_no_secret_anywhere(
     user, make_user, witness, settings, run_queue, face
 ):
-    """R-10, R-70, R-83, R-119: made, delivered, tested, ended, used, and refused on the way."""
+    """R-10, R-70, R-83, R-119: made, delivered, tested, ended, used, read of, and refused."""
     set_up(settings, EMAIL_SENDER_LOGGING=True)
     settings.DJANGO_AUTH_RECOVERY_CODE_STORE_EMAIL_LOG = True
 
+    def note(answer):
+        witness.note("body", answer.content)
+        witness.note("headers", dict(answer.headers))
+
     def look(outcome, word):
         assert outcome.word == word
-        witness.note("body", outcome.answer.content)
-        witness.note("headers", dict(outcome.answer.headers))
+        note(outcome.answer)
 
     owner, stranger, nobody = face.of(user), face.of(make_user()), face.of()
     codes = owner.new_codes()
     keys = {site.DJANGO_AUTH_RECOVERY_KEY, owner.client.cookies[stash.COOKIE].value}
     keys |= {key for name, key in owner.handle.items() if name == "delivery_key"}
+    look(stranger.do("download", **owner.handle), "refused")
     file = owner.download()
     assert file.word == "done" and codes[0] in file.answer.text, "the file that may hold them"
     look(owner.download(), "refused")
@@ -207,6 +231,8 @@ def test_a_whole_journey_leaves_no_secret_anywhere(
         look(getattr(stranger, act)(code), "refused")
         look(getattr(owner, act)(code), "done")
         look(getattr(owner, act)(f"{code}x"), "refused")
+    look(owner.do("verify", **{fourth: fourth}), "refused")  # as the name of a field
+    look(owner.do("delete-all", batch=fourth), "refused")
     look(nobody.sign_in("nobody@example.com", fourth), "refused")
     # In the wrong field; the page shows what was typed there to whoever typed it.
     assert nobody.sign_in(fourth, user.email).word == "refused"
@@ -214,6 +240,9 @@ def test_a_whole_journey_leaves_no_secret_anywhere(
     for _ in range(5):
         look(face.of().sign_in(user.email, fourth), "refused")
     look(face.of().sign_in(user.email, first), "wait")
+    for answer in owner.read():
+        assert answer.status_code == 200
+        note(answer)
     again = owner.new_codes()
     keys.add(owner.client.cookies[stash.COOKIE].value)
     look(owner.do("saved", **({"batch": owner.handle["batch"]} if owner.handle else {})), "done")

@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import re
+import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from django.apps import apps
 from django.core.cache import cache
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from django.utils import timezone
+from recovery_backend_api.authentication import KEYS as KEYS_APP
 from recovery_backend_api.keys import tokens
 from recovery_backend_api.keys.models import ApiKey
+from rest_framework.test import APIClient
 
+from recovery_backend import cooldown
 from recovery_backend.audit import RecoveryCodeAudit
-from recovery_backend.keys import Key, generate_key, write_key
+from recovery_backend.keys import Key, Label, generate_key, write_key
 from tests.conftest import LOGIN, WRONG_CODE
+from tests.with_api.conftest import HAS_ALLAUTH, told, url
 from tests.with_api.keys_site import (
+    KEYS,
     PEOPLE_ONLY,
+    SESSION_FIRST,
     STATUS,
     WHOAMI,
     WITH_FACTOR,
     WRONG_SECRET,
     ask,
     make_key,
+    send,
 )
 
 pytestmark = [pytest.mark.urls("tests.with_api.keys_site"), pytest.mark.services]
 ELSEWHERE = "203.0.113.9"
+GENERATE = url("generate")
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +54,11 @@ def key(user):
     row, text = make_key(user)
     row.text = text
     return row
+
+
+def attempt(text, path):
+    """The answer to a key that tries what no key may do."""
+    return send(text, "generate", {}) if path == GENERATE else ask(text, path)
 
 
 def with_wrong_secret(key):
@@ -147,6 +163,7 @@ class TestRefusal:
         return (spell(key) if spell else key.text), reason
 
     def test_whatever_is_wrong_it_is_answered_alike(self, refused, key_answer):
+        """R-26"""
         answer = ask(refused[0])
         assert (answer.status_code, answer.text) == (401, key_answer)
         assert answer["WWW-Authenticate"] == "Api-Key"
@@ -170,7 +187,7 @@ class TestRefusal:
     def test_it_costs_one_look_up_and_the_same_digests(
         self, refused, key, statements, monkeypatch
     ):
-        """An unknown prefix is no cheaper, so that nobody learns which ones there are."""
+        """R-26: an unknown prefix is no cheaper, so that nobody learns which ones there are."""
         made = []
         genuine = Key.mac
         monkeypatch.setattr(
@@ -256,22 +273,16 @@ class TestRate:
         answers = [ask(with_wrong_secret(key)) for _ in range(6)]
         assert [answer.status_code for answer in answers] == [401] * 3 + [429] * 3
         assert 0 < int(answers[-1]["Retry-After"]) <= 60
-        assert key_events(events)[1:] == [
-            ("api_key.refused", "unknown"),
-            ("api_key.refused", "client_rate"),
-        ]
+        assert events()[1:] == [("api_key.refused", "unknown"), ("login.throttled", "client_rate")]
         assert ask(with_wrong_secret(key), address=ELSEWHERE).status_code == 401
 
     def test_the_api_says_so_in_its_own_form(self, key):
         """R-59"""
         answers = [ask(with_wrong_secret(key), STATUS) for _ in range(4)]
         assert [answer.status_code for answer in answers] == [401] * 3 + [429]
-        assert answers[0].json()["code"] == "not_authenticated"
-        told = answers[-1].json()
-        assert (told["code"], str(told["wait_seconds"])) == (
-            "cooldown",
-            answers[-1]["Retry-After"],
-        )
+        last = answers[-1]
+        assert told(last) == (429, "cooldown")
+        assert str(last.json()["wait_seconds"]) == last["Retry-After"]
 
     def test_a_stranger_keeps_no_right_key_out(self, key):
         """Not even from the owner's own network."""
@@ -366,9 +377,7 @@ class TestRotation:
     def test_no_digest_is_that_of_another_label(self, user, key):
         """R-12"""
         prefix, _, secret = key.text.partition(".")
-        labels = ("code", "step", "throttle", "audit", "stash", "seal", "api_key")
-        seals = [write_key().mac(label, prefix, secret) for label in labels]
-        assert len({bytes(seal) for seal in seals}) == len(labels)
+        seals = [write_key().mac(label, prefix, secret) for label in get_args(Label)]
         assert bytes(key.digest) not in seals
 
     def test_the_stored_form_of_a_key_stays(self, settings):
@@ -395,11 +404,102 @@ class TestLimits:
     def test_it_proves_no_second_factor(self, key):
         assert ask(key.text, WITH_FACTOR).status_code == 403
 
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_one_refusal_has_one_code(self, key, method):
+        answer = Client().generic(
+            method,
+            KEYS,
+            "{}",
+            content_type="application/json",
+            headers={"Authorization": f"Api-Key {key.text}"},
+        )
+        assert told(answer) == (403, "session_required")
+
+    @pytest.mark.parametrize("path", [PEOPLE_ONLY, KEYS, GENERATE])
+    def test_what_it_tries_is_recorded_once_an_hour_and_logged_each_time(
+        self, user, key, events, caplog, committed, clock, path
+    ):
+        """R-122: nothing tells sooner that a key is in strange hands."""
+        ask(key.text)
+        before = len(events())
+        with committed():
+            for _ in range(3):
+                assert attempt(key.text, path).status_code == 403
+        assert caplog.text.count("recovery.authz.denied") == 3
+        assert events()[before:] == [("authz.denied", "policy")]
+        row = RecoveryCodeAudit.objects.latest("pk")
+        assert (row.user, row.actor, row.data) == (user, None, {"prefix": key.prefix})
+        assert row.path == path
+        clock.shift(timedelta(hours=1, seconds=1))
+        attempt(key.text, path)
+        assert events()[before:].count(("authz.denied", "policy")) == 2
+
+    def test_each_key_is_recorded_whatever_its_owner_does(self, user, key, events):
+        """Not even a user with the number of the key's row takes its turn."""
+        cooldown.is_event_due("recovery.authz.denied", key.pk)
+        other, text = make_key(user)
+        for tried in (key.text, text):
+            ask(tried, PEOPLE_ONLY)
+        assert events().count(("authz.denied", "policy")) == 2
+
+    def test_a_page_that_asks_again_for_its_forms_is_one_try(self, key, caplog, committed):
+        headers = {"Authorization": f"Api-Key {key.text}", "Accept": "text/html"}
+        with committed():
+            answer = Client().get(PEOPLE_ONLY, headers=headers)
+        assert answer.status_code == 403 and "<html>" in answer.text
+        assert caplog.text.count("recovery.authz.denied") == 1
+
+    def test_what_people_may_not_is_no_try_of_a_key(self, browser, events):
+        assert browser.get(PEOPLE_ONLY).status_code == 200
+        assert ("authz.denied", "policy") not in events()
+
+    @pytest.fixture
+    def without_the_app(self, monkeypatch):
+        is_installed = apps.is_installed
+        monkeypatch.setattr(
+            apps, "is_installed", lambda name: name != KEYS_APP and is_installed(name)
+        )
+        monkeypatch.setitem(sys.modules, f"{KEYS_APP}.permissions", None)  # nor can it be imported
+
+    @pytest.mark.parametrize("fixture", ["user", "without_the_app"])
+    def test_what_else_has_no_session_is_refused_and_no_key(self, request, user, events, fixture):
+        request.getfixturevalue(fixture)
+        client = APIClient()
+        client.force_authenticate(user)
+        answer = client.post(GENERATE, {}, format="json")
+        assert (answer.status_code, answer.json()["code"]) == (403, "session_required")
+        assert ("authz.denied", "policy") not in events()
+
     def test_the_text_has_256_random_bits(self, user):
         texts = {make_key(user)[1] for _ in range(3)}
         assert len({text.partition(".")[2] for text in texts}) == 3
         assert all(len(bytes.fromhex(text.partition(".")[2])) == 32 for text in texts)
         assert tokens.SECRET_BYTES * 8 == 256
+
+
+class TestChallenge:
+    """docs/api-keys.md: what a 401 says of the ways in."""
+
+    @pytest.mark.parametrize("is_enabled", [True, False])
+    def test_a_wrong_key_is_told_from_none(self, key, settings, is_enabled):
+        settings.DJANGO_AUTH_RECOVERY_CODES_API_KEYS_ENABLED = is_enabled
+        wrong = ask(with_wrong_secret(key), STATUS)
+        assert told(wrong) == (401, "api_key_refused")
+        assert wrong.json()["detail"] == "This API key is not valid."
+        assert told(Client().get(STATUS)) == (401, "not_authenticated")
+
+    def test_a_view_of_the_project_says_what_its_first_class_says(self, key):
+        assert ask(with_wrong_secret(key))["WWW-Authenticate"] == "Api-Key"
+
+    def test_behind_a_class_that_says_nothing_the_framework_answers_403(self, key):
+        answer = ask(with_wrong_secret(key), SESSION_FIRST)
+        assert answer.status_code == 403 and "WWW-Authenticate" not in answer
+        assert ask(key.text, SESSION_FIRST).status_code == 200
+
+    def test_the_apis_own_endpoints_say_allauths_where_that_is_there(self, key):
+        answer = ask(with_wrong_secret(key), STATUS)
+        assert answer.status_code == 401
+        assert answer["WWW-Authenticate"] == ("X-Session-Token" if HAS_ALLAUTH else "Api-Key")
 
 
 def test_the_view_in_the_docs_takes_keys(user, key):

@@ -114,7 +114,7 @@ def test_nothing_that_holds_a_key_shows_it(user):
 
 HOLDERS = [
     "recovery_backend_api.keys.authentication.PresentedKey",
-    "recovery_backend_api.keys.authentication._header",
+    "recovery_backend_api.keys.authentication._parts",
     "recovery_backend_api.keys.authentication.flows.use",
     "recovery_backend_api.keys.tokens.PresentedKey.__init__",
     "recovery_backend_api.keys.tokens.PresentedKey.is_stored_as",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import runpy
+
 import pytest
 from django.apps import apps
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
+from recovery_backend_api.keys import models
 from recovery_backend_api.keys.models import ApiKey
 
 from recovery_backend.keys import generate_key
@@ -20,14 +23,33 @@ def keys_on(settings):
     settings.DJANGO_AUTH_RECOVERY_CODES_API_KEYS_ENABLED = True
 
 
+def all_ids(**options):
+    return [it.id for it in checks.run_checks(databases=["default"], **options)]
+
+
 def ids(**options):
-    found = checks.run_checks(databases=["default"], **options)
-    return [it.id for it in found if it.id.startswith("recovery_backend_api_keys.")]
+    return [it for it in all_ids(**options) if it.startswith("recovery_backend_api_keys.")]
 
 
 def test_a_sound_site_hears_nothing(user):
     make_key(user)
     assert ids(include_deployment_checks=True) == []
+
+
+def test_keys_without_their_app_are_refused(monkeypatch):
+    """Django would take their table for one of the app around it, and never make it."""
+    monkeypatch.setattr(apps, "is_installed", lambda name: name == "recovery_backend_api")
+    with pytest.raises(ImproperlyConfigured, match='"recovery_backend_api.keys" is not in'):
+        runpy.run_path(models.__file__)
+
+
+def test_the_setting_without_the_app_is_named(monkeypatch, settings):
+    assert "recovery_backend.W015" not in all_ids()
+    is_installed = apps.is_installed
+    monkeypatch.setattr(apps, "is_installed", lambda it: "api.keys" not in it and is_installed(it))
+    assert "recovery_backend.W015" in all_ids()
+    settings.DJANGO_AUTH_RECOVERY_CODES_API_KEYS_ENABLED = False
+    assert "recovery_backend.W015" not in all_ids()
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "token", "Basic"])

@@ -5,17 +5,20 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth import get_user_model
+from django.contrib.auth import SESSION_KEY, get_user_model
 from django.core import mail
-from django.test import Client
 from django.utils import timezone
 from recovery_backend_api.keys.exceptions import KeysTurnedOff
 from recovery_backend_api.keys.models import ApiKey
 
 from recovery_backend.audit import RecoveryCodeAudit
+from recovery_backend.cooldown import RecoveryCodeCooldown
 from recovery_backend.flows.entry import SIGNED_IN_AT
+from recovery_backend.history import overview_of
+from recovery_backend.purge import Purged, purge_codes
+from tests.conftest import WRONG_CODE
 from tests.with_api.conftest import ApiClient, told
-from tests.with_api.keys_site import KEYS, STATUS, ask, make_key, send
+from tests.with_api.keys_site import KEYS, STATUS, WRONG_SECRET, ask, make_key, send
 
 pytestmark = [pytest.mark.urls("tests.with_api.keys_site"), pytest.mark.django_db]
 NEW = {"name": "Nightly report", "days_to_expire": 30}
@@ -119,10 +122,32 @@ class TestCreate:
 
     def test_a_key_signs_nobody_in(self, user):
         _key, text = make_key(user)
-        program = Client()
-        send(text, "sign-in", {"email": user.email, "recovery_code": "x"}, client=program)
-        ask(text, client=program)
+        program = ApiClient()
+        program.take_csrf_token()
+        assert ask(text, client=program).status_code == 200
+        wrong = {"email": user.email, "recovery_code": WRONG_CODE}
+        answer = program.send("sign-in", wrong, HTTP_AUTHORIZATION=f"Api-Key {text}")
+        assert told(answer) == (400, "refused")
         assert "sessionid" not in program.cookies
+
+    @pytest.mark.parametrize("is_revoked", [False, True])
+    def test_a_sign_in_looks_at_no_key(self, user, make_user, make_codes, events, is_revoked):
+        """It is the sign-in of whose code it is, as without the key."""
+        key, text = make_key(user)
+        if is_revoked:
+            key.revoke()
+        other = make_user("other@example.com")
+        [code] = make_codes(other, number_of_codes=1)
+        before = len(events())
+        data = {"email": other.email, "recovery_code": code}
+        script, header = ApiClient(), {"HTTP_AUTHORIZATION": f"Api-Key {text}"}
+        assert told(script.send("sign-in", data, **header)) == (403, "csrf_failed")
+        script.take_csrf_token()
+        answer = script.send("sign-in", data, **header)
+        assert answer.json() == {"is_authenticated": True, "redirect_to": None}
+        assert script.session[SESSION_KEY] == str(other.pk)
+        assert events()[before:] == [("csrf.fail", "csrf"), ("login.success", "")]
+        assert ApiKey.objects.get().last_used_at is None
 
     def test_an_old_sign_in_is_not_enough(self, api, settings):
         """R-43"""
@@ -132,12 +157,13 @@ class TestCreate:
         session.save()
         assert told(api.send("keys", NEW)) == (403, "sign_in_too_old")
 
-    def test_many_in_a_day_have_to_wait(self, api, settings, clock):
-        """R-62"""
+    def test_many_in_a_day_have_to_wait(self, api, settings, clock, events):
+        """R-62, R-122"""
         settings.DJANGO_AUTH_RECOVERY_CODES_MAX_LOGIN_ATTEMPTS = 2
         answers = [api.send("keys", NEW) for _ in range(3)]
         assert [told(answer)[0] for answer in answers] == [201, 201, 429]
         assert ApiKey.objects.count() == 2
+        assert events()[-1] == ("action.throttled", "cooldown")
 
     @pytest.mark.parametrize(
         "wrong",
@@ -211,18 +237,25 @@ class TestList:
         assert [key["name"] for key in first["results"] + second["results"]] == ["c", "b", "a"]
         assert (first["count"], first["pages"]) == (3, 2)
 
-    def test_what_ended_long_ago_goes_with_the_next_key(self, user, api, make_user, clock):
-        other, _text = make_key(make_user(), days_to_expire=1)
+    def test_the_purge_takes_what_ended_longer_ago_than_the_retention(self, user, api, clock):
+        """R-19, R-109"""
         make_key(user, "over", days_to_expire=1)
         make_key(user, "revoked", days_to_expire=300)[0].revoke()
         make_key(user, "in use", days_to_expire=300)
         clock.shift(timedelta(days=30))
-        api.sign_in(user).send("keys", NEW)
-        assert {key["name"] for key in listed(api)} == {NEW["name"], "in use", "over"}
+        RecoveryCodeCooldown.objects.all().delete()  # other rows, which would be counted too
+        assert purge_codes(is_dry_run=True) == purge_codes() == Purged(other_rows=1)
+        assert {key["name"] for key in listed(api.sign_in(user))} == {"in use", "over"}
         clock.shift(timedelta(days=1))
-        api.sign_in(user).send("keys", NEW)
-        assert "over" not in {key["name"] for key in listed(api)}
-        assert ApiKey.objects.filter(pk=other.pk).exists()
+        assert purge_codes() == Purged(other_rows=1)
+        assert {key["name"] for key in listed(api.sign_in(user))} == {"in use"}
+
+    @pytest.mark.parametrize("days", [1, None])
+    def test_the_purge_leaves_what_works(self, user, settings, days):
+        settings.DJANGO_AUTH_RECOVERY_CODES_API_KEY_ALLOW_NO_EXPIRY = True
+        _key, text = make_key(user, days_to_expire=days)
+        purge_codes(0)
+        assert ask(text).status_code == 200
 
 
 class TestRevoke:
@@ -278,3 +311,51 @@ class TestRevoke:
         api.send("keys/revoke", {"prefix": key.prefix})
         said = [entry["detail"] for entry in api.ask("activity").json()["results"]]
         assert "An API key was made." in said and "An API key was revoked." in said
+
+
+WITHDRAWN = {
+    "revoked": lambda key: key.revoke(),
+    "expired": lambda key: update(key, expires_at=timezone.now()),
+    "inactive": lambda key: activate(key.user, False),
+}
+USED = "An API key of yours that does not work any more was used."
+
+
+def update(key, **fields):
+    ApiKey.objects.filter(pk=key.pk).update(**fields)
+
+
+def activate(user, is_active):
+    user.is_active = is_active
+    user.save()
+
+
+def seen(api, user):
+    """The sentences of the dashboard, after those of the endpoint were found to be the same."""
+    told = [entry["detail"] for entry in api.ask("activity").json()["results"]]
+    assert told == [entry.text for entry in overview_of(user).activity]
+    return told
+
+
+class TestSeen:
+    """What owners read of keys of theirs that are refused."""
+
+    @pytest.mark.parametrize("withdraw", WITHDRAWN.values(), ids=WITHDRAWN)
+    def test_a_withdrawn_key_that_goes_on_being_used(self, user, make_api, withdraw):
+        key, text = make_key(user)
+        withdraw(key)
+        assert ask(text).status_code == 401
+        activate(user, True)
+        assert seen(make_api(user), user).count(USED) == 1
+
+    def test_what_a_stranger_can_cause_is_not_shown(self, user, api):
+        key, _text = make_key(user)
+        assert ask(f"{key.prefix}.{WRONG_SECRET}").status_code == 401
+        assert RecoveryCodeAudit.objects.latest("pk").user == user
+        assert USED not in seen(api, user)
+
+    def test_nor_is_what_concerns_the_key_of_another(self, api, user, make_user):
+        key, text = make_key(make_user())
+        key.revoke()
+        ask(text)
+        assert seen(api, user) == []

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, Event
+from threading import Event
 
 import pytest
 from django.db import connection
@@ -11,6 +10,7 @@ from recovery_backend_api.keys import flows
 from recovery_backend_api.keys.models import ApiKey
 
 from recovery_backend.audit import RecoveryCodeAudit
+from tests.test_races import together
 from tests.with_api.keys_site import ask, make_key, request_of
 
 pytestmark = [
@@ -28,21 +28,6 @@ def keys_on(settings):
     settings.DJANGO_AUTH_RECOVERY_CODES_MAX_LOGIN_ATTEMPTS = 100
     settings.DJANGO_AUTH_RECOVERY_CODES_CLIENT_RATE = "100000/m"
     settings.DJANGO_AUTH_RECOVERY_CODES_NOTIFY = False
-
-
-def together(number, work):
-    """The results of `number` calls that start at one moment, each on a thread of its own."""
-    barrier = Barrier(number)
-
-    def one(position):
-        barrier.wait()
-        try:
-            return work(position)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(number) as pool:
-        return list(pool.map(one, range(number)))
 
 
 def recorded(event):

@@ -39,6 +39,7 @@ def run(*arguments, **options):
 
 
 def test_status_counts_them_beside_the_codes(rotated, user, make_codes):
+    """R-14"""
     make_codes(user, 2)
     make_key(user)
     make_key(user)
@@ -88,6 +89,7 @@ def test_revoked_and_expired_ones_need_no_key(rotated, clock, days):
 
 
 def test_force_revokes_them_and_tells_their_owners(rotated, make_user, committed, at_once, events):
+    """R-14"""
     other, text = make_key(make_user())
     mail.outbox.clear()
     with committed():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth import SESSION_KEY
 from django.test import Client
+from rest_framework.authentication import CSRFCheck
 
 from recovery_backend.flows.entry import SESSION_KEY as BY_CODE
 from tests.conftest import LOGIN, PASSWORD, WRONG_CODE
 from tests.owner import row_of, set_up, usable
-from tests.with_api.conftest import HAS_ALLAUTH, ApiClient, told
+from tests.with_api.conftest import HAS_ALLAUTH, ApiClient, told, url
 
 pytestmark = pytest.mark.django_db
 WITH_ALLAUTH = pytest.mark.skipif(not HAS_ALLAUTH, reason="this is about allauth")
@@ -21,6 +22,11 @@ def script():
     client = ApiClient()
     client.take_csrf_token()
     return client
+
+
+def form_of(script):
+    told = script.ask("sign-in").json()
+    return {name: told[name] for name in told if name != "csrf_token"}
 
 
 def sign_in(script, email, code, **extra):
@@ -88,6 +94,71 @@ def test_without_a_csrf_token(user, codes, events):
     assert events()[1:] == [("csrf.fail", "csrf")]
 
 
+FOREIGN = "https://evil.example"
+
+
+@pytest.mark.parametrize(
+    ("headers", "cookie", "reason"),
+    [
+        ({"Origin": FOREIGN}, "a" * 32, "Origin"),
+        ({"Referer": FOREIGN}, "a" * 32, "Referer"),
+        ({}, "a" * 32, "Referer"),
+        ({"Referer": "https://testserver/"}, None, "CSRF cookie"),
+        ({"Referer": "https://testserver/"}, "evil", "CSRF cookie"),
+        ({"Referer": "https://testserver/"}, "b" * 32, "CSRF token"),
+        ({"Referer": "https://testserver/", "X-CSRFToken": "evil"}, "b" * 32, "CSRF token"),
+    ],
+)
+def test_what_the_csrf_check_missed_is_in_the_log(db, caplog, headers, cookie, reason):
+    """And no word of the client's, nor a part of the token."""
+    client = ApiClient()
+    client.csrf = {"X-CSRFToken": "a" * 32, **headers}
+    if cookie:
+        client.cookies["csrftoken"] = cookie
+    answer = client.send("sign-in", {}, secure=True)
+    assert told(answer) == (403, "csrf_failed")
+    assert answer.json()["detail"] == "The CSRF check failed."
+    [line] = [it.getMessage() for it in caplog.records if it.getMessage().startswith("CSRF")]
+    assert line == f"CSRF check failed: {reason}"
+
+
+def test_a_reason_that_django_has_not_today(db, caplog, monkeypatch):
+    monkeypatch.setattr(CSRFCheck, "process_view", lambda *args: FOREIGN)
+    assert told(ApiClient().send("sign-in", {})) == (403, "csrf_failed")
+    assert "CSRF check failed: unknown" in caplog.text and FOREIGN not in caplog.text
+
+
+@pytest.mark.parametrize("where", ["CSRF_USE_SESSIONS", "CSRF_COOKIE_HTTPONLY"])
+def test_the_csrf_token_is_in_the_answer(user, codes, settings, where):
+    """R-91: where no script can read its cookie, too; another one after the sign-in."""
+    setattr(settings, where, True)
+    script = ApiClient()
+    tokens = []
+    for code in codes[:2]:
+        tokens.append(script.ask("sign-in").json()["csrf_token"])
+        script.csrf = {"X-CSRFToken": tokens[-1]}
+        assert sign_in(script, user.email, code).status_code == 200
+        assert told(script.send("generate")) == (403, "csrf_failed")
+    script.csrf = {"X-CSRFToken": script.ask("sign-in").json()["csrf_token"]}
+    assert script.send("generate", {"replace": True}).status_code == 201
+    assert len({*tokens, script.csrf["X-CSRFToken"]}) == 3
+
+
+def test_a_csrf_token_is_masked_and_in_no_other_answer(api):
+    """R-75: `ask` has seen that nothing may keep it."""
+    first, second = (api.ask("sign-in").json()["csrf_token"] for _time in range(2))
+    assert first != second
+    for name in ("status", "batches", "activity", "email"):
+        assert "csrf" not in api.ask(name).text.lower()
+    assert "csrf" not in api.send("generate").text.lower()
+
+
+def test_another_site_reads_no_csrf_token(api):
+    """By our headers: none of them opens the answer to scripts of another origin."""
+    answer = api.get(url("sign-in"), headers={"Origin": FOREIGN})
+    assert [name for name in answer.headers if name.startswith("Access-Control")] == []
+
+
 def test_turned_off(script, user, codes, settings, events):
     set_up(settings, LOGIN_MODE="off")
     assert script.ask("sign-in").json()["is_open"] is False
@@ -97,7 +168,7 @@ def test_turned_off(script, user, codes, settings, events):
 
 def test_what_to_ask_for(script):
     form = {"is_open": True, "needs_password": False, "redirect_to": None}
-    assert script.ask("sign-in").json() == form
+    assert form_of(script) == form
 
 
 @WITHOUT_ALLAUTH
@@ -115,7 +186,7 @@ def test_with_the_password_where_it_is_asked_for(script, user, codes, settings):
 def test_where_the_password_comes_first_people_are_led_there(script, user, codes, settings):
     set_up(settings, LOGIN_MODE="second_factor")
     form = {"is_open": False, "needs_password": False, "redirect_to": "/accounts/login/"}
-    assert script.ask("sign-in").json() == form
+    assert form_of(script) == form
     answer = sign_in(script, user.email, codes[0])
     assert told(answer) == (403, "second_factor") and usable(user) == 3
     assert answer.json()["redirect_to"] == "/accounts/login/"

@@ -109,7 +109,9 @@ def test_a_session_that_ends_meanwhile_is_not_saved_again(app, monkeypatch):
         return generate(request, **kwargs)
 
     monkeypatch.setattr(flows, "generate", end_and_generate)
-    assert told(app.send("generate")) == (401, "not_authenticated")
+    answer = app.send("generate")
+    assert told(answer) == (401, "not_authenticated")
+    assert answer["WWW-Authenticate"] == "X-Session-Token"
     assert not session_of(app.key).exists(app.key)
 
 
@@ -137,6 +139,12 @@ def test_a_site_that_gives_out_no_jwts(user, settings):
     token = access_token(user)
     settings.HEADLESS_JWT_ALGORITHM, settings.HEADLESS_JWT_PRIVATE_KEY = "RS256", ""
     assert told(App(Authorization=f"Bearer {token}").ask("status"))[0] == 401
+
+
+def test_there_the_cookie_counts(api, settings):
+    settings.HEADLESS_JWT_ALGORITHM, settings.HEADLESS_JWT_PRIVATE_KEY = "RS256", ""
+    api.csrf["Authorization"] = "Bearer x"
+    assert api.ask("status").status_code == 200
 
 
 def test_the_session_of_a_token_is_asked_for_its_second_factor(app, user, codes, events):

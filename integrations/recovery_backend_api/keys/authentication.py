@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed, Throttled
+from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 
 from recovery_backend.conf import conf
 from recovery_backend.exceptions import CooldownActive
+from recovery_backend_api.authentication import ApiKeyRefused
 from recovery_backend_api.keys import flows
 from recovery_backend_api.keys.exceptions import KeyRefused
 from recovery_backend_api.keys.models import ApiKey
@@ -35,11 +35,11 @@ class ApiKeyAuthentication(BaseAuthentication):  # type: ignore[misc]
         if not _is_ours(request):
             return None
         if not conf.API_KEYS_ENABLED:
-            raise _refused()
+            raise ApiKeyRefused
         try:
             key = flows.use(request._request, _presented(request))
         except KeyRefused:
-            raise _refused() from None
+            raise ApiKeyRefused from None
         except CooldownActive as cooldown:
             raise KeysThrottled(cooldown.wait_seconds) from None
         return key.user, key
@@ -48,23 +48,18 @@ class ApiKeyAuthentication(BaseAuthentication):  # type: ignore[misc]
         return conf.API_KEY_SCHEME
 
 
-def _refused() -> AuthenticationFailed:
-    return AuthenticationFailed(_("This API key is not valid."), code="api_key_refused")
-
-
 @sensitive_variables()
 def _is_ours(request: Request) -> bool:
-    scheme, _separator, _key = _header(request).partition(" ")
-    return scheme.lower() == conf.API_KEY_SCHEME.lower()
+    return _parts(request)[0].lower() == conf.API_KEY_SCHEME.lower()
 
 
 @sensitive_variables()
 def _presented(request: Request) -> PresentedKey:
-    _scheme, _separator, typed = _header(request).partition(" ")
-    return PresentedKey(typed.strip())
+    return PresentedKey(_parts(request)[1].strip())
 
 
 @sensitive_variables()
-def _header(request: Request) -> str:
+def _parts(request: Request) -> list[str]:
+    """Scheme and key; "" for what is missing. Any white space may stand between them."""
     header: str = request.META.get("HTTP_AUTHORIZATION", "")
-    return header
+    return [*header.split(None, 1), "", ""][:2]

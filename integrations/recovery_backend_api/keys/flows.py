@@ -1,4 +1,4 @@
-"""The journeys of an API key: made, used, revoked. Each records what it does."""
+"""The journeys of an API key: made, used, denied, revoked. Each records what it does."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
@@ -43,18 +44,19 @@ class Made:
 def create(request: HttpRequest, *, name: str, days_to_expire: int | None) -> Made:
     """A new key of the signed-in user, who is told of it. `None` days: it never expires.
 
-    Raises `KeysTurnedOff`, `ValueError` for days that API_KEY_MAX_DAYS or
-    API_KEY_ALLOW_NO_EXPIRY do not allow, and `CooldownActive` when keys are made too often.
+    Raises `KeysTurnedOff`, `FactorUnproven` for a user with a second factor that this session has
+    not proven, also after a sign-in by code (R-43), `ValueError` for days that API_KEY_MAX_DAYS
+    or API_KEY_ALLOW_NO_EXPIRY do not allow, and `CooldownActive` when keys are made too often.
     """
     if not conf.API_KEYS_ENABLED:
         raise KeysTurnedOff
+    flows.require_second_factor(request, reverse("recovery_dashboard"), outlives_session=True)
     user, expires_at = cast("User", request.user), _expiry(days_to_expire)
 
     @sensitive_variables()
     def work() -> Made | Refusal:
         if refusal := cooldown.count_repeat("api_key", user):
             return refusal
-        _forget_ended(user)
         made = _made(user, name, expires_at)
         entry = entry_for(request, Event.API_KEY_CREATED, data={"prefix": made.key.prefix})
         audit.record(entry)
@@ -90,12 +92,6 @@ def _made(user: User, name: str, expires_at: datetime | None) -> Made:
         expires_at=expires_at,
     )
     return Made(row, text)
-
-
-def _forget_ended(user: User) -> None:
-    """Ended keys go with the next one that is made, so that nobody's list grows for ever."""
-    retention = timedelta(days=conf.PURGE_DELETE_RETENTION_DAYS)
-    ApiKey.objects.of_user(user).ended_before(timezone.now() - retention).delete()
 
 
 def revoke(request: HttpRequest, prefix: str) -> None:
@@ -165,10 +161,11 @@ def _refuse(request: HttpRequest, key: ApiKey, reason: Reason) -> NoReturn:
     is_guess = reason is Reason.UNKNOWN
     refusal = _counted(request, network) if is_guess else None
     if refusal is None:
-        _record_refusal(request, key, reason, network if is_guess else key.pk)
+        entry = _entry(key, Event.API_KEY_REFUSED, request, reason=reason)
+        _record_hourly(entry, network if is_guess else key.pk)
         raise KeyRefused
     if refusal.is_first:
-        _record(_entry(key, Event.API_KEY_REFUSED, request, reason=Reason.CLIENT_RATE))
+        _record(_entry(key, Event.LOGIN_THROTTLED, request, reason=Reason.CLIENT_RATE))
     raise CooldownActive(refusal.wait_seconds)
 
 
@@ -183,10 +180,20 @@ def _counted(request: HttpRequest, network: str) -> Refusal | None:
         return None
 
 
-def _record_refusal(request: HttpRequest, key: ApiKey, reason: Reason, subject: object) -> None:
+def note_denied(request: HttpRequest, key: ApiKey) -> None:
+    """Record that a key tried what no key may do, the plainest sign of a stolen one.
+
+    Once for a request, however often the framework asks for its permissions.
+    """
+    if not hasattr(request, "recovery_key_denied"):
+        request.recovery_key_denied = True  # type: ignore[attr-defined]
+        # By prefix: this event is counted by the primary keys of users too.
+        _record_hourly(_entry(key, Event.AUTHZ_DENIED, request, reason=Reason.POLICY), key.prefix)
+
+
+def _record_hourly(entry: RecoveryCodeAudit, subject: object) -> None:
     """One row an hour; each is logged (R-122)."""
-    entry = _entry(key, Event.API_KEY_REFUSED, request, reason=reason)
-    if is_due(Event.API_KEY_REFUSED, subject):
+    if is_due(Event(entry.event), subject):
         _record(entry)
     else:
         audit.log_only(entry)

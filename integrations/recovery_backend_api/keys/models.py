@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.db.models import Count, Q
 from django.utils import timezone
@@ -17,6 +19,13 @@ from recovery_backend_api.keys.tokens import MAX_PREFIX_LENGTH, PresentedKey
 
 MAX_NAME_LENGTH = 100
 USE_NOTED_EVERY = timedelta(minutes=1)
+
+# Django would take the table for one of the app around this folder, and never make it.
+if not apps.is_installed("recovery_backend_api.keys"):
+    raise ImproperlyConfigured(
+        'API keys are in use, and "recovery_backend_api.keys" is not in INSTALLED_APPS. Add it, and '
+        "run `manage.py migrate`."
+    )
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from django.utils.translation import gettext_lazy as _
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from recovery_backend_api.keys import flows
 from recovery_backend_api.keys.models import ApiKey
+from recovery_backend_api.permissions import HasSession
 
 
 def is_by_api_key(request: Request) -> bool:
@@ -15,11 +16,21 @@ def is_by_api_key(request: Request) -> bool:
     return isinstance(request.auth, ApiKey)
 
 
-class NotByApiKey(BasePermission):  # type: ignore[misc]
-    """For views that make keys or codes, hand codes out, or sign people in."""
+def note_denied(request: Request) -> None:
+    """Record what was just refused, where a key tried it."""
+    if is_by_api_key(request):
+        flows.note_denied(request._request, request.auth)
 
-    message = _("An API key must not do this. Please sign in.")
-    code = "api_key_not_allowed"
+
+class NotByApiKey(BasePermission):  # type: ignore[misc]
+    """For views that make keys or codes, hand codes out, or sign people in.
+
+    What it refuses is recorded: below `~` or `|`, where that is no refusal, use `is_by_api_key`.
+    """
+
+    message = HasSession.message
+    code = HasSession.code
 
     def has_permission(self, request: Request, view: APIView) -> bool:
+        note_denied(request)
         return not is_by_api_key(request)

@@ -4,35 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.apps import apps
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from recovery_backend.conf import conf
-from recovery_backend.exceptions import FactorUnproven
 from recovery_backend_api import errors
 from recovery_backend_api.answers import DoneAnswer
 from recovery_backend_api.endpoint import Change, page_of
-from recovery_backend_api.errors import Problem
 from recovery_backend_api.keys import flows
 from recovery_backend_api.keys.answers import KeyAnswer, KeyPage, NewKeyAnswer
 from recovery_backend_api.keys.inputs import KeyInputs, PrefixInputs
 from recovery_backend_api.keys.models import ApiKey
 from recovery_backend_api.keys.permissions import NotByApiKey
 from recovery_backend_api.masked import Masked
-
-OFF = Problem(403, "api_keys_off", _("This site has no API keys."))
-
-
-RESTRICTED = Problem(
-    403,
-    "restricted_session",
-    _("First add a second factor, or use one that you have. Then you can go on."),
-)
 
 
 class KeyChange(Change):
@@ -44,9 +31,7 @@ class KeyChange(Change):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if not conf.API_KEYS_ENABLED:
-            raise errors.Refused(OFF)
-        if _is_restricted(request._request):
-            raise errors.Refused(RESTRICTED)
+            raise errors.Refused(errors.API_KEYS_OFF)
 
 
 class Keys(KeyChange):
@@ -62,7 +47,6 @@ class Keys(KeyChange):
 
     @sensitive_variables()
     def act(self, request: HttpRequest, typed: dict[str, Any]) -> Response:
-        _require_factor(request)
         made = flows.create(request, **typed)
         return Response({**KeyAnswer(made.key).data, "key": Masked(made.text)}, 201)
 
@@ -78,26 +62,3 @@ class Revoke(KeyChange):
     def act(self, request: HttpRequest, typed: dict[str, Any]) -> Response:
         flows.revoke(request, typed["prefix"])
         return Response({"detail": _("This key does not work any more.")})
-
-
-def _require_factor(request: HttpRequest) -> None:
-    """Raise `FactorUnproven` for a user who has a second factor that this session has not proven.
-
-    Also after a sign-in by code, which is the way to new codes: a key outlives the session.
-    """
-    if not apps.is_installed("recovery_backend_allauth"):
-        return
-    from recovery_backend_allauth import places, records
-
-    user: Any = request.user
-    if places.has_factor(user) and not records.is_satisfied(records.of_request(request)):
-        raise FactorUnproven(places.to_second_factor(request, reverse("recovery_dashboard")))
-
-
-def _is_restricted(request: HttpRequest) -> bool:
-    """Whether the session may only repair the account: a key would be a way around that (R-38)."""
-    if not apps.is_installed("recovery_backend_allauth"):
-        return False
-    from recovery_backend_allauth import restricted
-
-    return restricted.holds(request)
