@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 IS_REQUIRED = os.environ.get("REQUIRE_SERVICES") == "1"
 PYTEST = [sys.executable, "-m", "pytest", "--quiet"]
@@ -49,10 +50,15 @@ def missing() -> dict[str, str]:
     return found
 
 
-def start(database: str, *arguments: str, with_redis: bool) -> subprocess.Popen[bytes]:
+def on_service(database: str, *, with_redis: bool) -> int:
+    """What is marked `services`, of the core and of both integrations: the exit code."""
     environment = {**os.environ, "TEST_DATABASE": database, "TEST_REDIS": str(int(with_redis))}
-    command = [*PYTEST, "-m", "services", "--create-db", *arguments]
-    return subprocess.Popen(command, env=environment)
+    code = 0
+    for suite in ([], WITH_ALLAUTH, WITH_API):
+        command = [*PYTEST, "-m", "services", "--create-db", *suite]
+        code = subprocess.run(command, env=environment).returncode or code
+    print(f"{database}: {'passed' if code == 0 else 'FAILED'}", flush=True)
+    return code
 
 
 def main() -> int:
@@ -89,19 +95,14 @@ def everything() -> int:
     failures = 0
     for suite in ([], WITH_ALLAUTH, WITH_API, WITH_API_ALONE):
         failures = subprocess.run([*PYTEST, *PARALLEL, *suite]).returncode or failures
-    databases = [name for name in ("postgresql", "mariadb") if name not in left_out]
-    runs = {
-        name: start(name, with_redis=name == "postgresql" and "redis" not in left_out)
-        for name in databases
-    }
-    for name, run in runs.items():
-        code = run.wait()
-        if name == "postgresql":  # MariaDB's run takes longer
-            for suite in (WITH_ALLAUTH, WITH_API):
-                code = start(name, *suite, with_redis="redis" not in left_out).wait() or code
-        print(f"{name}: {'passed' if code == 0 else 'FAILED'}", flush=True)
-        failures = failures or code
-    return failures
+    with_redis = {"postgresql": "redis" not in left_out, "mariadb": False}
+    with ThreadPoolExecutor() as pool:
+        runs = [
+            pool.submit(on_service, name, with_redis=redis)
+            for name, redis in with_redis.items()
+            if name not in left_out
+        ]
+    return failures or max((run.result() for run in runs), default=0)
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ class TestBatchId:
         assert events().count(("authz.denied", "foreign")) == 3
 
     @pytest.mark.parametrize(
-        "cache_class", ["test_backends.BrokenCache", "test_cooldown.ForgetfulCache"]
+        "cache_class", ["test_backends.BrokenCache", "cooldown.conftest.ForgetfulCache"]
     )
     def test_with_a_broken_cache_it_is_rather_recorded_too_often(
         self, user, codes, make_request, settings, events, cache_class

@@ -13,8 +13,8 @@ from recovery_backend import audit, posture
 from recovery_backend.audit import Event, Reason, RecoveryCodeAudit
 from recovery_backend.keys import generate_key, write_key
 from recovery_backend.models import RecoveryCode
+from tests.reminders.conftest import MailThatChanges
 from tests.test_emails import bodies, use_mail_backend
-from tests.test_reminders import MailThatChanges
 
 pytestmark = [pytest.mark.services, pytest.mark.django_db]
 SILENCED = [
@@ -219,7 +219,7 @@ class TestAlerts:
     ):
         late = make_user()
         monkeypatch.setattr(MailThatChanges, "meanwhile", lambda _: refuse(owner=late))
-        use_mail_backend(settings, "tests.test_reminders.MailThatChanges")
+        use_mail_backend(settings, "tests.reminders.conftest.MailThatChanges")
         refuse()
         posture.look()
         monkeypatch.setattr(MailThatChanges, "meanwhile", lambda _: None)

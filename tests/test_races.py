@@ -11,13 +11,14 @@ from django.db import connection, connections, transaction
 from django.test import Client
 from django_q.models import OrmQ
 
-from recovery_backend import audit, cooldown, events, stash, tasks
+from recovery_backend import audit, cooldown, events, flows, stash, tasks
 from recovery_backend.audit import Event, RecoveryCodeAudit
 from recovery_backend.backends import RecoveryCodeBackend
 from recovery_backend.codes import PresentedCode
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch, lock
 from recovery_backend.transactions import in_transaction
 from tests.conftest import LOGIN, WRONG_CODE, Browser
+from tests.owner import usable
 
 pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True)]
 
@@ -77,6 +78,40 @@ def test_of_many_parallel_uses_of_one_code_exactly_one_succeeds(make_user, face,
         cooldown.clear(cooldown.account_key(user.email))
     assert wins == [1] * ROUNDS
     assert RecoveryCode.objects.filter(status="used").count() == ROUNDS
+
+
+@pytest.fixture
+def overtake(monkeypatch):
+    """Between the next look-up of this code and its spending, a second step uses it.
+
+    That takes none of the locks that keep the tries of one account apart. SQLite has one writer,
+    so there it has to happen on the same connection.
+    """
+
+    def overtake(user, code):
+        spend = RecoveryCode.spend
+
+        def use(_position):
+            return flows.use_at_step(None, user, PresentedCode(code))
+
+        def spend_too_late(row):
+            monkeypatch.setattr(RecoveryCode, "spend", spend)
+            assert use(0) if connection.vendor == "sqlite" else all(together(1, use))
+            return spend(row)
+
+        monkeypatch.setattr(RecoveryCode, "spend", spend_too_late)
+
+    return overtake
+
+
+def test_a_code_that_is_used_after_it_was_looked_up_is_refused_as_used(
+    user, codes, overtake, events
+):
+    """R-21"""
+    overtake(user, codes[0])
+    assert not by_function(user, codes[0])(0)
+    assert events()[1:] == [("mfa.fallback_used", ""), ("code.replay", "used")]
+    assert usable(user) == 2
 
 
 @pytest.mark.parametrize("limit", [1, 5])

@@ -16,14 +16,14 @@ THE_SAME = "dressed or answer or look or superuser or refused or Measures or Sch
 
 
 def test_the_admin_shows_and_hides_the_same_under_unfold():
-    """R-105, R-107, R-108: see tests/users/unfold_journeys.py and tests/test_admin.py."""
+    """R-105, R-107, R-108: see tests/users/unfold_journeys.py and tests/admin."""
     if importlib.util.find_spec("unfold") is None:
         is_missing("django-unfold")
     done = subprocess.run(
         [
             sys.executable,
             *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--ds", SETTINGS),
-            *("tests/users/unfold_journeys.py", "tests/test_admin.py", "-k", THE_SAME),
+            *("tests/users/unfold_journeys.py", "tests/admin", "-k", THE_SAME),
         ],
         cwd=ROOT,
         env={**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS},

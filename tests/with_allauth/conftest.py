@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from allauth.account import signals as account_signals
@@ -17,7 +18,7 @@ from allauth.mfa.totp.internal.auth import (
     hotp_value,
 )
 from cryptography.hazmat.primitives.asymmetric import ec
-from django.contrib.auth import get_user_model
+from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth.signals import user_logged_in
 from django.urls import reverse
 from fido2.cose import ES256
@@ -32,12 +33,14 @@ from fido2.webauthn import (
 from recovery_backend_allauth import marker
 
 from recovery_backend import signals
-from tests.conftest import PASSWORD, Browser
+from tests.conftest import LOGIN, PASSWORD, Browser
 from tests.journeys.conftest import axe, chromium, inspect, open_page  # noqa: F401
 
 SECRET = "JBSWY3DPEHPK3PXP"
 # Before 65.20 a fresh sign-in was confirmation enough.
 ASKS_AGAIN = hasattr(reauthentication, "did_recently_reauthenticate")
+SIGN_IN = "/accounts/login/"
+INDEX = "/accounts/2fa/"
 AUTHENTICATE = "/accounts/2fa/authenticate/"
 REAUTHENTICATE = "/accounts/2fa/reauthenticate/"
 
@@ -109,6 +112,65 @@ def before_step():
         return browser
 
     return before
+
+
+@pytest.fixture
+def by_password(make_user):
+    """A browser in which a new user, `browser.user`, has signed in by password alone."""
+
+    def sign_in(**fields):
+        browser = Browser()
+        browser.user = make_user(**fields)
+        data = {"login": browser.user.username, "password": PASSWORD}
+        assert browser.post(SIGN_IN, data).status_code == 302
+        assert browser.session[SESSION_KEY] == str(browser.user.pk)
+        return browser
+
+    return sign_in
+
+
+@pytest.fixture
+def by_code():
+    """A browser in which this user has signed in by e-mail address and this code alone."""
+
+    def sign_in(user, code, browser=None):
+        browser = browser or Browser()
+        answer = browser.post(LOGIN, {"email": user.email, "recovery_code": code})
+        assert answer.status_code == 302, answer.content
+        assert browser.session[SESSION_KEY] == str(user.pk)
+        return browser
+
+    return sign_in
+
+
+@pytest.fixture
+def unproven(by_password):
+    """A browser that signed in by password, and whose user added TOTP elsewhere since."""
+    browser = by_password()
+    add_totp(browser.user)
+    return browser
+
+
+@pytest.fixture
+def proven(totp_user, before_step):
+    """A browser that signed in by password and TOTP."""
+    user, _codes = totp_user
+    browser = before_step(user)
+    assert browser.post(AUTHENTICATE, {"code": totp_now()}).status_code == 302
+    browser.user = user
+    return browser
+
+
+def target(answer):
+    """Where this answer leads, without its query."""
+    assert answer.status_code == 302, answer
+    return urlsplit(answer["Location"]).path
+
+
+def next_of(answer):
+    """Where people come back to from there."""
+    [url] = parse_qs(urlsplit(answer["Location"]).query)["next"]
+    return url
 
 
 SIGNALS = {

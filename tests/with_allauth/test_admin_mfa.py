@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from urllib.parse import parse_qs, urlsplit
+from functools import partial
 
 import pytest
 from django.contrib import admin
@@ -18,13 +18,16 @@ from recovery_backend_allauth.admin_site import ClosedForm, MFARequiredAdminSite
 
 from recovery_backend.models import RecoveryCodeBatch
 from tests.conftest import JSON, PASSWORD, Browser
-from tests.pages import LOGIN
 from tests.with_allauth import urls
 from tests.with_allauth.conftest import (
     AUTHENTICATE,
+    INDEX,
     REAUTHENTICATE,
+    SIGN_IN,
     add_passkey,
     add_totp,
+    next_of,
+    target,
     totp_now,
 )
 
@@ -35,8 +38,6 @@ pytestmark = [
     pytest.mark.usefixtures("clock"),
 ]
 
-INDEX = "/accounts/2fa/"
-SIGN_IN = "/accounts/login/"
 WANTED = "/admin/recovery_backend/recoverycodebatch/?q=x"
 
 
@@ -76,50 +77,9 @@ urlpatterns = [
 
 
 @pytest.fixture
-def by_password(make_user):
-    """A browser that staff have signed in to by password alone, before they had a factor."""
-
-    def signed_in(**fields):
-        browser = Browser()
-        fields = {"is_staff": True, "is_superuser": True, **fields}
-        browser.user = make_user(**fields)
-        data = {"login": browser.user.username, "password": PASSWORD}
-        assert browser.post(SIGN_IN, data).status_code == 302
-        return browser
-
-    return signed_in
-
-
-@pytest.fixture
-def unproven(by_password):
-    """The same, and TOTP was added elsewhere since."""
-    browser = by_password()
-    add_totp(browser.user)
-    return browser
-
-
-@pytest.fixture
-def proven(make_user, before_step):
-    """A browser that staff have signed in to by password and TOTP."""
-    user = make_user(is_staff=True, is_superuser=True)
-    add_totp(user)
-    browser = before_step(user)
-    assert browser.post(AUTHENTICATE, {"code": totp_now()}).status_code == 302
-    browser.user = user
-    return browser
-
-
-@pytest.fixture
-def by_code(make_user, make_codes):
-    """A browser that staff with TOTP have signed in to by address and code alone."""
-    user = make_user(is_staff=True, is_superuser=True)
-    add_totp(user)
-    browser, codes = Browser(), make_codes(user)
-    data = {"email": user.email, "recovery_code": codes[0]}
-    assert browser.post(LOGIN, data).status_code == 302
-    assert browser.session["_auth_user_id"] == str(user.pk)
-    browser.user, browser.codes = user, codes
-    return browser
+def make_user(make_user):
+    """Everybody is staff where nothing else is said."""
+    return partial(make_user, is_staff=True, is_superuser=True)
 
 
 def pages(patterns=None, prefix="/admin/"):
@@ -147,15 +107,6 @@ def as_path(pattern):
 ALL = [url for url in pages() if url not in ("/admin/login/", "/admin/logout/")]
 
 
-def target(answer):
-    assert answer.status_code == 302, answer
-    return urlsplit(answer["Location"]).path
-
-
-def next_of(answer):
-    return parse_qs(urlsplit(answer["Location"]).query)["next"][0]
-
-
 # Every page
 
 
@@ -168,13 +119,17 @@ def test_the_crawl_finds_what_the_admin_has():
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_no_page_opens_without_the_second_factor(client, by_password, unproven, by_code, method):
+def test_no_page_opens_without_the_second_factor(
+    client, by_password, unproven, by_code, totp_user, method
+):
     sessions = [(client, SIGN_IN), (by_password(), INDEX), (unproven, REAUTHENTICATE)]
     for browser, place in sessions:
         for url in ALL:
             assert target(getattr(browser, method)(url)) == place, url
+    user, codes = totp_user
+    browser = by_code(user, codes[0])
     for url in ALL:
-        assert getattr(by_code, method)(url).status_code == 302, url
+        assert getattr(browser, method)(url).status_code == 302, url
 
 
 def test_programs_are_told_why_on_every_page(client, by_password, unproven):
@@ -188,12 +143,10 @@ def test_programs_are_told_why_on_every_page(client, by_password, unproven):
             assert (answer.status_code, answer.json()["code"]) == (status, code), url
 
 
-def test_who_is_no_staff_is_refused_even_when_proven(totp_user, before_step, by_password):
-    user, _ = totp_user
-    browser = before_step(user)
-    browser.post(AUTHENTICATE, {"code": totp_now()})
+def test_who_is_no_staff_is_refused_even_when_proven(proven, by_password):
+    get_user_model().objects.update(is_staff=False, is_superuser=False)
     for url in [*ALL, "/admin/login/"]:
-        assert browser.get(url).status_code == 403, url
+        assert proven.get(url).status_code == 403, url
     assert by_password(username="banned").get("/admin/").status_code == 403
 
 
@@ -224,7 +177,7 @@ def test_a_post_without_the_factor_does_nothing(unproven):
 
 
 def test_the_sign_in_leads_back_to_the_page_that_was_wanted(client, make_user):
-    user = make_user(is_staff=True, is_superuser=True)
+    user = make_user()
     add_totp(user)
     answer = client.get(WANTED)
     assert target(answer) == SIGN_IN and next_of(answer) == WANTED
@@ -256,7 +209,7 @@ def test_a_recovery_code_after_the_password_is_a_second_factor(by_password, make
 
 @pytest.mark.django_db(transaction=True)
 def test_the_first_time_leads_over_factor_and_codes_back_to_the_page(client, make_user):
-    user = make_user(is_staff=True, is_superuser=True)
+    user = make_user()
     answer = client.get(WANTED)
     answer = client.post(answer["Location"], {"login": user.username, "password": PASSWORD})
     answer = client.get(answer["Location"])
@@ -280,25 +233,25 @@ def test_the_first_time_leads_over_factor_and_codes_back_to_the_page(client, mak
     assert client.get("/admin/").status_code == 200
 
 
-def test_staff_who_came_by_address_and_code_never_get_in_by_codes(by_code):
+def test_staff_who_came_by_address_and_code_never_get_in_by_codes(totp_user, by_code):
     """R-37."""
-    assert by_code.get("/admin/").status_code == 302
-    by_code.post(f"{REAUTHENTICATE}?next=/admin/", {"code": by_code.codes[1]})
-    assert by_code.get("/admin/").status_code == 302
-    by_code.post(f"{REAUTHENTICATE}?next=/admin/", {"code": totp_now()})
-    assert by_code.get("/admin/").status_code == 200
+    user, codes = totp_user
+    browser = by_code(user, codes[0])
+    assert browser.get("/admin/").status_code == 302
+    browser.post(f"{REAUTHENTICATE}?next=/admin/", {"code": codes[1]})
+    assert browser.get("/admin/").status_code == 302
+    browser.post(f"{REAUTHENTICATE}?next=/admin/", {"code": totp_now()})
+    assert browser.get("/admin/").status_code == 200
 
 
 @pytest.mark.parametrize("has_middleware", [True, False])
-def test_a_restricted_session_never_opens_it(settings, make_user, make_codes, has_middleware):
+def test_a_restricted_session_never_opens_it(settings, totp_user, by_code, has_middleware):
     """R-38: nor with password and code together, which elsewhere is a second factor."""
     settings.DJANGO_AUTH_RECOVERY_CODES_RECOVERY_SESSION = "restricted"
     if not has_middleware:
         settings.MIDDLEWARE = settings.MIDDLEWARE[:-1]
-    user = make_user(is_staff=True, is_superuser=True)
-    add_totp(user)
-    codes, browser = make_codes(user), Browser()
-    browser.post(LOGIN, {"email": user.email, "recovery_code": codes[0]})
+    user, codes = totp_user
+    browser = by_code(user, codes[0])
     browser.post("/accounts/reauthenticate/", {"password": PASSWORD})
     browser.post(REAUTHENTICATE, {"code": codes[1]})
     assert [step["method"] for step in browser.session["account_authentication_methods"]] == [
@@ -316,7 +269,7 @@ def test_a_restricted_session_never_opens_it(settings, make_user, make_codes, ha
 
 
 def test_the_admins_own_form_signs_nobody_in(client, make_user):
-    user = make_user(is_staff=True, is_superuser=True)
+    user = make_user()
     for prefix in ("/admin/login/", "/strict/login/", "/late/login/"):
         data = {"username": user.username, "password": PASSWORD, "next": "/admin/"}
         client.post(prefix, data)
@@ -402,14 +355,14 @@ def test_djangos_own_site_is_the_default(monkeypatch):
 
 def test_permission_is_denied_where_there_is_no_session(make_user):
     request = RequestFactory().get("/admin/")
-    request.user = make_user(is_staff=True)
+    request.user = make_user()
     assert not site.has_permission(request)
 
 
 def test_permission_follows_the_session_not_the_user(proven, make_user):
     request = proven.get("/admin/").wsgi_request
     assert site.has_permission(request)
-    request.user = make_user(is_staff=True)
+    request.user = make_user()
     assert not site.has_permission(request)
     with pytest.raises(PermissionDenied):
         request.user.is_staff = False
@@ -417,7 +370,7 @@ def test_permission_follows_the_session_not_the_user(proven, make_user):
 
 
 def test_nothing_of_the_admin_changes_the_codes_of_others(unproven, make_user, make_codes):
-    other = make_user()
+    other = make_user(is_staff=False, is_superuser=False)
     make_codes(other)
     url = reverse("admin:recovery_backend_recoverycodedesk_changelist")
     unproven.post(f"{url}invalidate/?user={other.pk}", {"confirm": "on"})

@@ -20,7 +20,8 @@ from recovery_backend.models import RecoveryCodeAudit
 from recovery_backend.signals import owner_notified
 from tests.conftest import DASHBOARD, JSON, LOGIN, PASSWORD, Browser
 from tests.with_allauth.conftest import AUTHENTICATE, REAUTHENTICATE, add_totp, totp_now
-from tests.with_allauth.test_restricted import api, asynchronous, ordinary, sign_in_app
+from tests.with_allauth.restricted.conftest import sign_in_app
+from tests.with_allauth.restricted.urls import api, asynchronous, ordinary
 
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "

@@ -12,7 +12,7 @@ from recovery_backend_allauth import added
 
 from recovery_backend.models import RecoveryCodeAudit, RecoveryCodeBatch
 from tests.conftest import DASHBOARD, LOGIN, PASSWORD, Browser
-from tests.with_allauth.conftest import AUTHENTICATE, REAUTHENTICATE, add_totp, step, totp_now
+from tests.with_allauth.conftest import AUTHENTICATE, REAUTHENTICATE, step, totp_now
 
 pytestmark = pytest.mark.django_db
 
@@ -26,51 +26,34 @@ CHANGES = (
 )
 
 
-@pytest.fixture
-def by_password(make_user):
-    """A browser that signed in by password before its user had a second factor."""
-    user, browser = make_user(), Browser()
-    browser.post(reverse("account_login"), {"login": user.username, "password": PASSWORD})
-    assert browser.session["_auth_user_id"] == str(user.pk)
-    return user, browser
-
-
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_session_that_has_proven_a_password_alone_changes_nothing(by_password, name):
-    user, browser = by_password
-    add_totp(user)
-    answer = browser.send(name, confirm="on")
+def test_a_session_that_has_proven_a_password_alone_changes_nothing(unproven, name):
+    answer = unproven.send(name, confirm="on")
     assert answer.status_code == 302
     assert answer["Location"].startswith(f"{REAUTHENTICATE}?next=")
     assert not RecoveryCodeBatch.objects.exists()
 
 
-def test_its_programs_are_told_why(by_password):
-    user, browser = by_password
-    add_totp(user)
-    answer = browser.send_json("recovery_generate", confirm="on")
+def test_its_programs_are_told_why(unproven):
+    answer = unproven.send_json("recovery_generate", confirm="on")
     assert (answer.status_code, answer.json()["code"]) == (403, "mfa_required")
     row = RecoveryCodeAudit.objects.get(event="recovery.reauth.fail")
-    assert (row.reason, row.user) == ("unproven", user)
+    assert (row.reason, row.user) == ("unproven", unproven.user)
 
 
-def test_no_one_makes_a_code_to_prove_themselves_by(by_password):
+def test_no_one_makes_a_code_to_prove_themselves_by(unproven):
     """A session stolen before its owner added a second factor does not become one with it."""
-    user, browser = by_password
-    add_totp(user)
-    browser.send("recovery_generate", confirm="on")
-    assert browser.open().context["plaintext"] is None
+    unproven.send("recovery_generate", confirm="on")
+    assert unproven.open().context["plaintext"] is None
 
 
-def test_the_proof_opens_it(by_password):
-    user, browser = by_password
-    add_totp(user)
-    browser.post(REAUTHENTICATE, {"code": totp_now()})
-    assert len(browser.generate()) == 10
+def test_the_proof_opens_it(unproven):
+    unproven.post(REAUTHENTICATE, {"code": totp_now()})
+    assert len(unproven.generate()) == 10
 
 
 def test_a_user_without_a_second_factor_is_asked_for_none(by_password):
-    _user, browser = by_password
+    browser = by_password()
     assert len(browser.generate()) == 10
 
 
@@ -135,7 +118,7 @@ class TestRecentSignIn:
         session.save()
 
     def test_a_user_with_a_password_alone_gives_it_again(self, by_password):
-        _user, browser = by_password
+        browser = by_password()
         self.age(browser)
         answer = browser.send("recovery_generate", confirm="on")
         asked = f"{reverse('account_reauthenticate')}?next=%2Fauth%2Frecovery-codes%2Fdashboard%2F"
@@ -152,20 +135,20 @@ class TestRecentSignIn:
         assert len(browser.generate()) == 10
 
     def test_a_user_with_neither_signs_in_anew(self, by_password):
-        user, browser = by_password
-        user.set_unusable_password()
-        user.save()
-        browser.force_login(user)
+        browser = by_password()
+        browser.user.set_unusable_password()
+        browser.user.save()
+        browser.force_login(browser.user)
         self.age(browser)
         answer = browser.send("recovery_generate", confirm="on")
         assert answer["Location"].startswith(reverse("account_login"))
 
     def test_the_proof_of_another_user_renews_nothing(self, by_password, make_user):
-        _user, browser = by_password
+        browser = by_password()
         self.age(browser)
         old = browser.session["recovery_backend_signed_in_at"]
         request = RequestFactory().get("/")
-        request.user, request.session = _user, browser.session
+        request.user, request.session = browser.user, browser.session
         other = make_user()
         authentication_step_completed.send(
             sender=type(other), request=request, user=other, method="password"
@@ -182,12 +165,12 @@ class TestAddedFactor:
         assert browser.post(reverse("mfa_activate_totp"), {"code": code}).status_code == 302
 
     def test_who_adds_a_factor_goes_on_to_codes(self, by_password):
-        _user, browser = by_password
+        browser = by_password()
         self.add(browser)
         assert len(browser.generate()) == 10
 
     def test_not_for_ever(self, by_password):
-        _user, browser = by_password
+        browser = by_password()
         self.add(browser)
         session = browser.session
         session[added.KEY] = {**session[added.KEY], "at": time.time() - added.SECONDS - 1}
@@ -196,9 +179,11 @@ class TestAddedFactor:
         assert answer["Location"].startswith(REAUTHENTICATE)
 
     def test_not_in_another_session(self, by_password):
-        user, browser = by_password
+        browser = by_password()
         other = Browser()
-        other.post(reverse("account_login"), {"login": user.username, "password": PASSWORD})
+        other.post(
+            reverse("account_login"), {"login": browser.user.username, "password": PASSWORD}
+        )
         self.add(browser)
         assert other.send("recovery_generate", confirm="on").status_code == 302
         assert not RecoveryCodeBatch.objects.exists()

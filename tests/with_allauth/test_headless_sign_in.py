@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
 
 import allauth.headless
 import pytest
@@ -26,6 +24,7 @@ from recovery_backend.cooldown import RecoveryCodeCooldown
 from recovery_backend.flows.entry import SESSION_KEY
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
 from tests.conftest import LOGIN, PASSWORD, WRONG_CODE
+from tests.test_races import together
 from tests.with_allauth.conftest import totp_now
 from tests.with_allauth.test_sign_in import Hook
 
@@ -428,20 +427,13 @@ def test_of_parallel_sign_ins_by_one_code_one_succeeds(make_user, settings, monk
     user = make_user()
     rounds, threads = 5, 8
     plain_codes, _ = RecoveryCodeBatch.create_recovery_batch(user, number_of_codes=rounds)
-    barrier = Barrier(threads)
+    for code in plain_codes:
 
-    def one(code):
-        barrier.wait()
-        try:
+        def work(_position, code=code):
             return Headless(kind).sign_in(user.email, code).status_code
-        finally:
-            connection.close()
 
-    with ThreadPoolExecutor(threads) as pool:
-        for code in plain_codes:
-            statuses = sorted(pool.map(one, [code] * threads))
-            assert statuses == [200] + [400] * (threads - 1)
-            cooldown.clear(cooldown.account_key(user.email))
+        assert sorted(together(threads, work)) == [200] + [400] * (threads - 1)
+        cooldown.clear(cooldown.account_key(user.email))
     assert usable(user) == 0
 
 

@@ -222,6 +222,7 @@ def test_a_wrong_code_confirms_nothing(signed_in, heard, committed):
 def test_the_list_of_factors_counts_codes_and_shows_none(signed_in):
     signed_in.post(REAUTHENTICATE, code=signed_in.codes[0])
     factors = signed_in.get("account/authenticators")["data"]
+    assert {factor["type"] for factor in factors} == {"totp", "recovery_codes"}
     (codes,) = [factor for factor in factors if factor["type"] == "recovery_codes"]
     assert (codes["total_code_count"], codes["unused_code_count"]) == (3, 2)
     assert "unused_codes" not in codes

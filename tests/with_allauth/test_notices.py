@@ -24,7 +24,7 @@ from recovery_backend.audit import Event, RecoveryCodeAudit
 from recovery_backend.emails import Notice
 from recovery_backend.models import RecoveryCode, RecoveryCodeReminderScheduler
 from recovery_backend.reminders import send_due
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, WRONG_CODE
 from tests.test_emails import LINKS
 from tests.with_allauth.conftest import AUTHENTICATE, add_passkey, add_totp, totp_now
 
@@ -239,7 +239,16 @@ def test_a_code_that_is_used_is_told_by_allauths_adapter(totp_user, before_step,
     [message] = mail.outbox
     assert message.subject.startswith(f"{prefix}A recovery code was used")
     assert message.to == [user.email]
+    assert "Codes left: 2" in message.body
     assert codes[0] not in message.body
+
+
+def test_the_tenth_failed_try_is_told(user, post_code, at_once):
+    for number in range(10):
+        assert mail.outbox == []
+        post_code(user.email, WRONG_CODE, f"198.51.100.{number}")
+    [message] = mail.outbox
+    assert message.to == [user.email] and "10" in message.body
 
 
 def test_few_codes_left_are_told_by_allauths_adapter(user, make_codes, prefix, told):

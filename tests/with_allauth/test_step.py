@@ -23,6 +23,7 @@ from recovery_backend.models import (
     RecoveryCodeCooldown,
     RecoveryCodeQuerySet,
 )
+from recovery_backend.signals import code_rejected, code_used
 from tests.conftest import LOGIN, WRONG_CODE, Browser
 from tests.with_allauth.conftest import (
     AUTHENTICATE,
@@ -151,6 +152,32 @@ def test_a_wrong_code_is_refused_and_said_once(owner, before_step, heard, events
     assert methods_of(browser) == [("password", None)]
 
 
+def test_receivers_are_told_after_the_commit_and_get_no_code(totp_user, before_step, committed):
+    user, codes = totp_user
+    browser, told = before_step(user), []
+
+    def hear(signal, sender, **payload):
+        told.append((signal, payload))
+
+    code_rejected.connect(hear)
+    code_used.connect(hear)
+    try:
+        with committed():
+            for code in (WRONG_CODE, codes[0]):
+                browser.post(AUTHENTICATE, {"code": code})
+            assert told == []
+    finally:
+        code_rejected.disconnect(hear)
+        code_used.disconnect(hear)
+    [(first, rejected), (second, accepted)] = told
+    assert (first, rejected["reason"]) == (code_rejected, "unknown")
+    assert (second, accepted["user"]) == (code_used, user)
+    shown = repr([(payload, vars(payload["audit"])) for _, payload in told])
+    assert not [
+        group for code in (WRONG_CODE, codes[0]) for group in code.split("-") if group in shown
+    ]
+
+
 @pytest.mark.parametrize("typed", ["000000", "12345678", "no code at all", "\x00", "x" * 5000])
 def test_what_was_meant_for_another_factor_is_no_event_of_ours(
     totp_user, before_step, events, typed
@@ -170,10 +197,11 @@ def test_totp_still_works_beside_codes(totp_user, before_step):
     assert used() == 0
 
 
-@pytest.mark.parametrize("typed", ["{}", " {} ", "3. {}", "{}\n"])
-def test_a_code_may_be_typed_as_it_was_printed(totp_user, before_step, typed):
+@pytest.mark.parametrize("separator", ["-", " ", ""])
+@pytest.mark.parametrize("line", ["{}", " {} ", "3. {}", "{}\n"])
+def test_a_code_may_be_typed_as_it_was_printed(totp_user, before_step, line, separator):
     user, codes = totp_user
-    code = typed.format(codes[0].replace("-", " "))
+    code = line.format(codes[0].replace("-", separator))
     assert before_step(user).post(AUTHENTICATE, {"code": code}).status_code == 302
 
 
@@ -441,11 +469,12 @@ class TestRefused:
 
 def test_no_code_is_kept_in_session_audit_or_queue(totp_user, before_step, committed):
     user, codes = totp_user
-    browser = before_step(user)
+    browser, wrong = before_step(user), "-".join(["QRSTUV"] * 6)
     with committed():
-        browser.post(AUTHENTICATE, {"code": WRONG_CODE})
+        browser.post(AUTHENTICATE, {"code": wrong})
         browser.post(AUTHENTICATE, {"code": codes[0]})
     tables = (RecoveryCodeAudit, Authenticator, OrmQ)
     kept = repr([list(model.objects.values()) for model in tables]) + repr(dict(browser.session))
     kept += repr([row.task for row in OrmQ.objects.all()])
-    assert codes[0][:13] not in kept and SECRET in kept
+    groups = {*codes[0].split("-"), *wrong.split("-")}
+    assert not [group for group in groups if group in kept] and SECRET in kept
