@@ -34,6 +34,7 @@ from recovery_backend.models import (
     RecoveryCodeSetup,
     shown_email_state,
 )
+from recovery_backend.moments import is_over
 
 ACTIVITY_LENGTH = 10
 
@@ -59,15 +60,13 @@ class BatchCard:
     email_state: str
     email_queued_at: datetime | None
     is_emergency: bool = False
+    # Codes of other packages may end before the list that they joined, or after it.
     number_lapsed: int = 0
-    """Of the active ones: those that were moved in and ended before the list does."""
+    """Of the active ones: those that ended while the list goes on."""
+    number_outliving: int = 0
+    """Of the active ones: those that go on when the list ends."""
     number_step_only: int = 0
-    """Short codes of another package among the active ones; they never expire."""
-
-    @property
-    def has_generated(self) -> bool:
-        """A batch exists by having been generated."""
-        return True
+    """Of these: short ones, which are not tested, and never end."""
 
     @property
     def is_active(self) -> bool:
@@ -75,7 +74,7 @@ class BatchCard:
 
     @property
     def is_expired(self) -> bool:
-        return self.expires_at is not None and self.expires_at <= timezone.now()
+        return is_over(self.expires_at)
 
     @property
     def number_left(self) -> int:
@@ -83,7 +82,7 @@ class BatchCard:
         if not self.is_active:
             return 0
         number_current = self.number_active - self.number_lapsed
-        return self.number_step_only if self.is_expired else number_current
+        return self.number_outliving if self.is_expired else number_current
 
     @property
     def shown_email_state(self) -> str:
@@ -97,8 +96,8 @@ class BatchCard:
     @property
     def status_text(self) -> str:
         """What has become of the list, for the owner."""
-        is_over = self.is_active and self.is_expired
-        return str(LIST_STATES["expired" if is_over else self.status])
+        has_ended = self.is_active and self.is_expired
+        return str(LIST_STATES["expired" if has_ended else self.status])
 
 
 class Version(NamedTuple):
@@ -224,9 +223,7 @@ WORDS = {
 }
 
 # Anybody can cause these: only the holder of the genuine key is refused for another reason.
-GUESSED_KEY = Q(event=Event.API_KEY_REFUSED) & ~Q(
-    reason__in=[Reason.REVOKED, Reason.EXPIRED, Reason.INACTIVE]
-)
+GUESSED_KEY = Q(event=Event.API_KEY_REFUSED, reason=Reason.UNKNOWN)
 
 
 def overview_of(user: AbstractBaseUser) -> Overview:
@@ -309,14 +306,15 @@ def _batches(user: AbstractBaseUser) -> Iterable[RecoveryCodeBatch]:
 def _counted(batches: QuerySet[RecoveryCodeBatch]) -> QuerySet[RecoveryCodeBatch]:
     status = RecoveryCode.Status
     active = Q(codes__status=status.ACTIVE)
-    is_earlier = Q(expires_at__isnull=True) | Q(codes__expires_at__lt=F("expires_at"))
-    lapsed = active & is_earlier & Q(codes__expires_at__lte=timezone.now())
+    has_ended = Q(codes__expires_at__lte=timezone.now())
+    is_later = Q(codes__expires_at__isnull=True) | Q(codes__expires_at__gt=F("expires_at"))
     return batches.defer("sealed").annotate(
         number_active=_number(status.ACTIVE) + F("purged_expired"),
         number_used=_number(status.USED) + F("purged_used"),
         number_deactivated=_number(status.INVALIDATED) + F("purged_invalidated"),
         number_removed=_number(status.DELETED) + F("purged_deleted"),
-        number_lapsed=Count("codes", filter=lapsed),
+        number_lapsed=Count("codes", filter=active & has_ended),
+        number_outliving=Count("codes", filter=active & is_later & ~has_ended),
         number_step_only=Count("codes", filter=active & Q(codes__kind=RecoveryCode.Kind.SHORT)),
         retired_last=Max("codes__retired_at"),
     )
@@ -330,8 +328,8 @@ def _card(batch: Any) -> BatchCard:
     card = {name: getattr(batch, name) for name in BatchCard.__slots__}
     # A code that is used changes its own row only.
     card["modified_at"] = max(batch.modified_at, batch.retired_last or batch.modified_at)
-    is_over = batch.expires_at is not None and batch.expires_at <= timezone.now()
-    card["number_lapsed"] = 0 if is_over else batch.number_lapsed + batch.purged_expired
+    number_ended = batch.number_lapsed + batch.purged_expired
+    card["number_lapsed"] = 0 if is_over(batch.expires_at) else number_ended
     return BatchCard(**card)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -22,25 +21,16 @@ from recovery_backend.audit import Event, RecoveryCodeAudit
 from recovery_backend.management import stop_signals
 from recovery_backend.management.progress_bar import ProgressBar
 from recovery_backend.models import RecoveryCode, RecoveryCodePurgeHistory
+from tests.commands import Terminal, call
 from tests.test_purge import DAY, add_batch
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "purge.md"
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
 def run(**options):
     """What it wrote, what it wrote as errors, and its exit code."""
-    out, err = io.StringIO(), options.pop("stderr", None) or io.StringIO()
-    try:
-        call_command("purge_recovery_codes", stdout=out, stderr=err, **options)
-    except SystemExit as ended:
-        return out.getvalue(), err.getvalue(), ended.code
-    return out.getvalue(), err.getvalue(), 0
+    return call("purge_recovery_codes", **options)
 
 
 @pytest.fixture

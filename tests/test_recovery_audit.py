@@ -19,13 +19,9 @@ from recovery_backend.audit import Event, Outcome, Reason, RecoveryCodeAudit
 from recovery_backend.management import event_file, report_text
 from recovery_backend.models import RecoveryCodeAuditSeal, RecoveryCodePurgeHistory
 from recovery_backend.statistics import Period
+from tests.commands import Terminal
 
 NOW = datetime(2026, 3, 31, 12, 30, 15, 123456, tzinfo=UTC)
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
 
 
 def run(**options):

@@ -36,8 +36,8 @@ def _look(user: AbstractBaseUser) -> Moved:
 def _moved(adopted: Adopted | None) -> Moved:
     if adopted is None:  # taken over meanwhile
         return Moved()
-    unused, spent = adopted.number_unused, adopted.number_spent
-    return Moved(users=bool(unused or spent), codes=unused, weak=unused, ended=spent)
+    unused, ended = adopted.number_unused, adopted.number_ended
+    return Moved(users=bool(unused or ended), codes=unused, weak=unused, ended=ended)
 
 
 @sensitive_variables()

@@ -9,7 +9,6 @@ from django.contrib import admin
 from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -87,12 +86,10 @@ class RecoveryCodeBatchAdmin(MeasuresAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         # Counted for the rows of a page only: the database evaluates it after the LIMIT.
-        active = RecoveryCode.objects.filter(
-            batch=OuterRef("pk"), status=RecoveryCode.Status.ACTIVE
-        )
-        number = active.order_by().values("batch").annotate(number=Count("pk")).values("number")
+        usable = RecoveryCode.objects.usable().filter(batch=OuterRef("pk"))
+        number = usable.order_by().values("batch").annotate(number=Count("pk")).values("number")
         counted = Coalesce(Subquery(number), 0, output_field=IntegerField())
-        batches: QuerySet[Any] = super().get_queryset(request).annotate(number_active=counted)
+        batches: QuerySet[Any] = super().get_queryset(request).annotate(number_usable=counted)
         return batches
 
     def get_object(
@@ -121,10 +118,8 @@ class RecoveryCodeBatchAdmin(MeasuresAdmin):
 
     @admin.display(description=_("codes left"))
     def left(self, batch: Any) -> str:
-        is_over = batch.expires_at is not None and batch.expires_at <= timezone.now()
-        is_usable = batch.status == batch.Status.ACTIVE and not is_over
-        number = batch.number_active if is_usable else 0
-        return gettext("%(left)d of %(issued)d") % {"left": number, "issued": batch.number_issued}
+        counts = {"left": batch.number_usable, "issued": batch.number_issued}
+        return gettext("%(left)d of %(issued)d") % counts
 
     @admin.display(description=_("left"))
     def number_left(self, batch: Any) -> int:

@@ -132,7 +132,7 @@ def _end_of(day: date | None) -> datetime | None:
 
 
 def _moved(adopted: Adopted, held: Held) -> Moved:
-    unused, ended = adopted.number_unused, adopted.number_spent
+    unused, ended = adopted.number_unused, adopted.number_ended
     return Moved(
         users=bool(unused or ended), codes=unused, ended=ended, unreadable=held.unreadable
     )

@@ -3,7 +3,7 @@
 from recovery_backend.audit import RecoveryCodeAudit
 from recovery_backend.cooldown import RecoveryCodeCooldown
 from recovery_backend.models.admin_pages import RecoveryCodeDesk, RecoveryCodeOverview
-from recovery_backend.models.adopted import Adopted, adopt, adoptable
+from recovery_backend.models.adopted import adopt, adoptable
 from recovery_backend.models.batches import (
     EMERGENCY_HOURS,
     MAX_DAYS_TO_EXPIRE,
@@ -14,6 +14,7 @@ from recovery_backend.models.batches import (
 )
 from recovery_backend.models.codes import PartialIndex, RecoveryCode, RecoveryCodeQuerySet
 from recovery_backend.models.imported import ImportedCode, import_codes, importable
+from recovery_backend.models.moved_in import Adopted
 from recovery_backend.models.owners import (
     RecoveryCodeEmailLog,
     RecoveryCodeSetup,

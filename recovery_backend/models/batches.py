@@ -321,8 +321,8 @@ class RecoveryCodeBatch(models.Model):
     def codes_expired(self) -> int:
         """How many codes of this batch nobody had used when it expired, purged ones included."""
         # In one statement: a purge may be moving them from one of the numbers to the other.
-        expiring = Q(codes__status=RecoveryCode.Status.ACTIVE)
-        unused = Count("codes", filter=expiring & ~Q(codes__kind=RecoveryCode.Kind.SHORT))
+        ended = Q(codes__status=RecoveryCode.Status.ACTIVE, codes__expires_at__lte=F("expires_at"))
+        unused = Count("codes", filter=ended)
         batches = RecoveryCodeBatch.objects.filter(pk=self.pk).annotate(unused=unused)
         return sum(batches.values_list("unused", "purged_expired").get())
 

@@ -21,6 +21,7 @@ from recovery_backend import codes
 from recovery_backend.addresses import email_of, is_same_email
 from recovery_backend.audit import Reason
 from recovery_backend.keys import write_key
+from recovery_backend.moments import is_over
 
 if TYPE_CHECKING:
     from recovery_backend.models.batches import RecoveryCodeBatch
@@ -204,8 +205,7 @@ class RecoveryCode(models.Model):
     @property
     def is_usable(self) -> bool:
         """Whether it could be spent now, by what stands on its own row."""
-        is_over = self.expires_at is not None and self.expires_at <= timezone.now()
-        return self.status == self.Status.ACTIVE and not is_over
+        return self.status == self.Status.ACTIVE and not is_over(self.expires_at)
 
     def retire(self, status: Status) -> bool:
         """Invalidate or delete the code, unless it was used. True for one caller (R-46)."""
@@ -259,6 +259,6 @@ class RecoveryCode(models.Model):
             return Reason.USED
         if self.status != self.Status.ACTIVE:
             return Reason.REVOKED
-        if self.expires_at is not None and self.expires_at <= timezone.now():
+        if is_over(self.expires_at):
             return Reason.EXPIRED
         return None if getattr(self.user, "is_active", True) else Reason.INACTIVE

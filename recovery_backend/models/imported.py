@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from recovery_backend.codes import FOREIGN_DIGEST, imported_digests
-from recovery_backend.models.adopted import Adopted, Origin, _stored, announce, batch_of, store
 from recovery_backend.models.batches import lock
 from recovery_backend.models.codes import RecoveryCode
+from recovery_backend.models.moved_in import Adopted, Origin, joined_batch, known_digests, store
+from recovery_backend.moments import is_over
 from recovery_backend.transactions import in_transaction
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ class ImportedCode:
     @property
     def is_usable(self) -> bool:
         """Whether it works from the moment when it is taken over."""
-        is_over = self.expires_at is not None and self.expires_at <= timezone.now()
-        return self.status == RecoveryCode.Status.ACTIVE and not is_over
+        return self.status == RecoveryCode.Status.ACTIVE and not is_over(self.expires_at)
 
 
 @sensitive_variables()
@@ -65,7 +64,7 @@ def importable(codes: Sequence[ImportedCode]) -> Adopted:
     """The counts that `import_codes` would give, with nothing changed."""
     fresh = _unknown(codes)
     number_unused = sum(code.is_usable for code in fresh)
-    return Adopted(number_unused=number_unused, number_spent=len(fresh) - number_unused)
+    return Adopted(number_unused=number_unused, number_ended=len(fresh) - number_unused)
 
 
 @sensitive_variables()
@@ -75,20 +74,22 @@ def _import(user: User, codes: Sequence[ImportedCode], issued_at: datetime | Non
     if not fresh:
         return Adopted()
     origin = Origin(issued_at=issued_at)
-    ends = [code.expires_at for code in fresh if code.status == RecoveryCode.Status.ACTIVE]
-    batch, is_new = batch_of(user, [code.digest for code in fresh], origin, ends=ends)
+    batch = joined_batch(user, [code.digest for code in fresh], origin, end=_end_of(fresh))
     rows = []
     for code in fresh:
         rows.append(RecoveryCode.imported_from(code, batch))
-    adopted = store(batch, rows, origin)
-    if is_new:
-        announce(user, batch)
-    return adopted
+    return store(batch, rows, origin)
 
 
 @sensitive_variables()
 def _unknown(codes: Sequence[ImportedCode]) -> list[ImportedCode]:
     """Those that no row stands for."""
     digests = {code.digest: set(imported_digests(code.digest)) for code in codes}
-    known = _stored({digest for each in digests.values() for digest in each})
+    known = known_digests({digest for each in digests.values() for digest in each})
     return [code for code in codes if not digests[code.digest] & known]
+
+
+def _end_of(codes: Sequence[ImportedCode]) -> datetime | None:
+    """When the last of the unspent ones ends; None: never, or there are none."""
+    ends = [code.expires_at for code in codes if code.status == RecoveryCode.Status.ACTIVE]
+    return None if None in ends else max(filter(None, ends), default=None)

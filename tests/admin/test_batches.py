@@ -7,10 +7,7 @@ from django.contrib.auth import get_user_model
 from django.urls import reverse
 from django.utils import timezone
 
-from recovery_backend.models import (
-    RecoveryCodeAudit,
-    RecoveryCodeBatch,
-)
+from recovery_backend.models import RecoveryCode, RecoveryCodeAudit, RecoveryCodeBatch
 from tests.admin.conftest import cell, url
 
 
@@ -25,10 +22,11 @@ class TestBatches:
         def left():
             return cell(admin_client.get(url(RecoveryCodeBatch)), "left")
 
+        active = RecoveryCode.objects.filter(status="active")
         assert left() == "2 of 3"
-        RecoveryCodeBatch.objects.update(expires_at=timezone.now())
-        assert left() == "0 of 3"
-        RecoveryCodeBatch.objects.update(expires_at=None, status="deleted")
+        RecoveryCode.objects.filter(pk=active[0].pk).update(expires_at=timezone.now())
+        assert left() == "1 of 3"
+        active[1].retire(RecoveryCode.Status.INVALIDATED)
         assert left() == "0 of 3"
 
     def test_links_lead_where_the_administrator_may_go(self, site, user, make_staff):

@@ -92,8 +92,8 @@ def source():
 @pytest.fixture(
     params=[
         "recovery_backend.codes.stored_imported_form",
-        "recovery_backend.models.imported._stored",
-        "recovery_backend.models.adopted.audit.record",
+        "recovery_backend.models.imported.known_digests",
+        "recovery_backend.audit.record",
         "recovery_backend.imports.django_auth_recovery_codes._moved",
     ]
 )

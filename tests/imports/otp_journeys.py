@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 
@@ -17,15 +16,11 @@ from recovery_backend.codes import PresentedCode
 from recovery_backend.imports import django_otp, source_of
 from recovery_backend.models import RecoveryCode
 from recovery_backend.signals import codes_generated
+from tests.commands import Terminal
 from tests.imports.command import counts, counts_of, run
 from tests.imports.every_source import TestAnswer, TestFaults, TestPrintedCodes, TestRaces
 
 __all__ = ["TestAnswer", "TestFaults", "TestPrintedCodes", "TestRaces"]
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
 
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -80,8 +75,8 @@ def source():
 @pytest.fixture(
     params=[
         "recovery_backend.codes.stored_short_form",
-        "recovery_backend.models.adopted._stored",
-        "recovery_backend.models.adopted.audit.record",
+        "recovery_backend.models.adopted.known_digests",
+        "recovery_backend.audit.record",
         "recovery_backend.imports.django_otp._moved",
     ]
 )

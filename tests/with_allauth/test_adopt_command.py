@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -31,9 +30,9 @@ from recovery_backend.models import (
     RecoveryCodeAudit,
     RecoveryCodeBatch,
     RecoveryCodeSetup,
-    adopt,
 )
-from tests.imports.command import call, counts_of, ours
+from tests.commands import Terminal, call
+from tests.imports.command import counts_of, ours
 from tests.test_races import together
 from tests.with_allauth.conftest import AUTHENTICATE, add_passkey, add_totp
 from tests.with_allauth.test_adoption import Adapter, left_of
@@ -42,11 +41,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = "adopt_allauth_recovery_codes"
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
 
 
 def run(**options):
@@ -187,25 +181,6 @@ class TestBesideOurs:
         assert list(RecoveryCode.objects.order_by("pk").values()) == before
         assert RecoveryCodeBatch.objects.get().number_issued == 10
         assert RecoveryCodeAudit.objects.filter(event="recovery.batch.adopted").count() == 1
-
-    def test_also_under_a_newer_key(self, user, settings):
-        codes = [("12345678", False)]
-        adopt(user, codes, replaces=False)
-        old = settings.DJANGO_AUTH_RECOVERY_KEY
-        settings.DJANGO_AUTH_RECOVERY_KEY = "c0ffee" + old[6:][::-1]
-        settings.DJANGO_AUTH_RECOVERY_KEY_FALLBACKS = [old]
-        assert adopt(user, codes, replaces=False).entry is None
-        assert RecoveryCode.objects.count() == 1
-
-    def test_a_list_of_what_is_no_code_changes_nothing(self, user):
-        with pytest.raises(ValueError, match="Not a short code"):
-            adopt(user, [("12345678", False), ("§§", False)], replaces=True)
-        assert not RecoveryCodeBatch.objects.exists()
-
-    def test_a_code_that_stands_twice_counts_once_and_is_spent_if_both_are(self, user):
-        twice = [("12345678", True), ("1234-5678", False), ("23456789", True), ("23456789", True)]
-        adopted = adopt(user, twice, replaces=False)
-        assert (adopted.number_unused, adopted.number_spent) == (1, 1)
 
 
 class TestAnswer:

@@ -229,7 +229,7 @@ class TestGenerating:
         assert names.count("batch.adopted") == 1
         assert names.count("batch.viewed") == names.count("batch.downloaded") == 1
         row = RecoveryCodeAudit.objects.get(event="recovery.batch.adopted")
-        assert row.data == {"number_of_codes": 10, "number_spent": 0, "is_replacement": False}
+        assert row.data == {"number_of_codes": 10, "number_ended": 0, "is_replacement": False}
         assert row.actor == owner and row.address == "127.0.0.1"
         assert not [code for code in codes if code in json.dumps(row.data)]
 
@@ -255,8 +255,8 @@ class TestGenerating:
     "holder",
     [
         "recovery_backend.codes.stored_short_form",
-        "recovery_backend.models.adopted.audit.record",
-        "recovery_backend.models.adopted._stored",
+        "recovery_backend.audit.record",
+        "recovery_backend.models.adopted.known_digests",
         "recovery_backend.stash.seal",
         "recovery_backend_allauth.marker.sync",
     ],
@@ -587,7 +587,7 @@ class TestOnOurPages:
         browser.force_login(user)
         overview = browser.open().context["overview"]
         assert overview.is_expired and overview.left == 2
-        assert b"Only the short ones still work" in browser.open().content
+        assert b"Only those that you had before still work" in browser.open().content
 
     def test_the_sign_in_page_refuses_them(self, user, make_browser, client):
         self.owner_of(user, make_browser)

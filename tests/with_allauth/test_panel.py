@@ -98,7 +98,7 @@ STATES = [
     (expired, ["0 of 10 codes left.", "Your codes have expired.", "Expired on"], "Generate codes"),
     (
         expired_but_short,
-        ["2 of 10 codes left.", "Only the short ones still work."],
+        ["2 of 10 codes left.", "Only those that you had before still work."],
         "Manage codes",
     ),
     (required, ["10 of 10 codes left.", "Please generate new codes."], "Generate codes"),
