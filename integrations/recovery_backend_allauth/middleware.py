@@ -23,7 +23,7 @@ GATES: tuple[Gate, ...] = (
 
 
 class MFARequiredMiddleware:
-    """Five gates before each view; each of them answers in its place, or lets it run.
+    """Gates before each view; each of them answers in its place, or lets it run.
 
     `tokens` refuses what no token looks like, and the other gates would not see; `binding` asks for
     the factor again, or ends the session, in a browser or network that is new to it; `restricted`

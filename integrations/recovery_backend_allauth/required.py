@@ -103,15 +103,16 @@ def _is_for_strangers(request: HttpRequest) -> bool:
     return (
         conf.MFA_REQUIRED_FOR != "everyone"
         or request.path == urlsplit(resolve_url(settings.LOGIN_URL)).path
-        or _is_public(getattr(request.resolver_match, "func", None))
+        or _is_public(request)
     )
 
 
-def _is_public(view: object) -> bool:
+def _is_public(request: HttpRequest) -> bool:
     # By Django's `login_not_required`, which allauth puts on sign-up, callbacks and the like.
     # Django REST framework puts it on every view.
+    view = getattr(request.resolver_match, "func", None)
     is_marked = getattr(view, "login_required", True) is False
-    return is_marked and not hasattr(view, "cls")
+    return is_marked and refusals.api_view(request) is None
 
 
 def _is_asked(user: AbstractBaseUser) -> bool:

@@ -17,22 +17,22 @@ from recovery_backend_allauth.refusals import tell
 
 def answer(request: HttpRequest) -> HttpResponse | None:
     """401 for a token that is none, whatever else comes with it; None lets the view run."""
-    if allauth_settings.HEADLESS_ENABLED and _has_misspelt(request):
+    if allauth_settings.HEADLESS_ENABLED and _has_malformed(request):
         return tell("not_authenticated", _("Please sign in first."), status=401)
     return None
 
 
 @sensitive_variables()
 def session_token(request: HttpRequest) -> str:
-    """The session token; "" if there is none, or what comes as one is none."""
+    """The session token; "" where it is missing or malformed."""
     token: str = request.headers.get("X-Session-Token", "")
     return token if allauth_settings.HEADLESS_ENABLED and is_plain(token) else ""
 
 
 @sensitive_variables()
 def access_token(request: HttpRequest) -> str:
-    """The JWT; "" if there is none, what comes as one is none, or the site gives out no such tokens."""
-    if not _has_access_tokens() or _is_misspelt(_after_scheme(request)):
+    """The JWT; "" where it is missing or malformed, or the site gives out no such tokens."""
+    if not has_access_tokens() or _is_malformed(_after_scheme(request)):
         return ""
     return get_authorization_credential(request, _scheme()) or ""
 
@@ -44,27 +44,28 @@ def is_plain(token: str) -> bool:
 
 
 @sensitive_variables()
-def _has_misspelt(request: HttpRequest) -> bool:
-    if _is_misspelt(request.headers.get("X-Session-Token", "")):
+def _has_malformed(request: HttpRequest) -> bool:
+    if _is_malformed(request.headers.get("X-Session-Token", "")):
         return True
-    return _has_access_tokens() and _is_misspelt(_after_scheme(request))
+    return has_access_tokens() and _is_malformed(_after_scheme(request))
 
 
 @sensitive_variables()
-def _is_misspelt(token: str) -> bool:
+def _is_malformed(token: str) -> bool:
     return bool(token) and not is_plain(token)
 
 
 @sensitive_variables()
 def _after_scheme(request: HttpRequest) -> str:
     """What follows the scheme of JWTs; what comes between differs by who reads it."""
-    header, scheme = request.headers.get("Authorization", ""), _scheme()
+    header, scheme = request.headers.get("Authorization", "").lstrip(), _scheme()
     rest: str = header[len(scheme) :]
     is_ours = header[: len(scheme)].lower() == scheme.lower() and not rest[:1].isalnum()
     return rest.strip(" \t") if is_ours else ""
 
 
-def _has_access_tokens() -> bool:
+def has_access_tokens() -> bool:
+    """Whether the site gives out JWTs."""
     if not allauth_settings.HEADLESS_ENABLED:
         return False
     from allauth.headless import app_settings

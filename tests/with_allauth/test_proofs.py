@@ -135,6 +135,17 @@ class TestToken:
         assert proofs.proof_of(request_with({"Authorization": f"Bearer {token}"})) is None
         assert proofs.proof_of(request_with({"Authorization": token})) is None
 
+    @pytest.mark.parametrize("token", ["é" * 32, "a\x7fb", "a\xa0b"])
+    def test_a_malformed_one_is_not_even_looked_up(self, request_with, token, monkeypatch):
+        """R-38: a database or library may read it as another."""
+        jwts = "allauth.headless.tokens.strategies.jwt.internal"
+        monkeypatch.setattr(f"{jwts}.validate_access_token", pytest.fail)
+        monkeypatch.setattr(
+            f"{jwts.rpartition('.')[0]}.JWTTokenStrategy.lookup_session", pytest.fail
+        )
+        assert proofs.proof_of(request_with({"X-Session-Token": token})) is None
+        assert proofs.proof_of(request_with({"Authorization": f"Bearer {token}"})) is None
+
 
 class TestJWT:
     """R-37 for tokens that say themselves who they are of."""

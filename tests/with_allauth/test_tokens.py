@@ -31,7 +31,18 @@ def session_key(user, browser_with):
     ],
     ids=["accent", "control character", "space", "space of another kind", "line separator"],
 )
-@pytest.mark.parametrize("how", ["X-Session-Token", "Bearer ", "bearer\t", "Bearer\x1c"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "X-Session-Token",
+        "Bearer ",
+        "bearer\t",
+        "Bearer\x1c",
+        "\tBearer ",
+        "\x0cBearer ",
+        " \xa0Bearer ",
+    ],
+)
 def test_one_that_no_token_looks_like_opens_nothing_at_all(client, session_key, change, how):
     token = change(session_key)
     headers = {how: token} if how[0] == "X" else {"Authorization": f"{how}{token}"}
