@@ -40,6 +40,7 @@ def tests(session: nox.Session, django: str) -> None:
     """The suite in an empty folder, so that only the installed wheel can be imported."""
     install(session, f"Django~={django}.0")
     run_suite(session, *session.posargs)
+    run_suite(session, "--ds", "tests.with_api.plain_settings", "tests/with_api")
 
 
 @nox.session

@@ -353,8 +353,8 @@ class Conf:
     PURGE_DELETE_RETENTION_DAYS = Whole(
         "CODE_PURGE_DELETE_RETENTION_DAYS",
         30,
-        "Days for which a used, invalidated, deleted or expired code is kept, counted from that "
-        "moment; what a new code purge schedule begins with.",
+        "Days for which a used, invalidated, deleted or expired code, or an ended API key, is kept, "
+        "counted from that moment; what a new code purge schedule begins with.",
         group=ADMIN,
         minimum=0,
         maximum=3650,

@@ -24,9 +24,7 @@ class KeyedRows:
     end: Callable[[str], int]
     """Takes the rows that need this key out of service and tells their owners; how many."""
     ended_before: Callable[[datetime], QuerySet[Any]]
-    """The rows that were out of service at that moment or before."""
-    made_at: str = "created_at"
-    """The indexed field by which the purge goes through them."""
+    """The rows that were out of service at that moment or before; purged by their `created_at`."""
 
     @property
     def field(self) -> str:

@@ -32,7 +32,6 @@ REDIS = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://"}
 }
 LOCAL = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-BACKEND = "recovery_backend.backends.RecoveryCodeBackend"
 SESSIONS = "django.contrib.sessions.backends."
 
 QUICKSTART = {

@@ -77,7 +77,7 @@ class TestCard:
         assert card.expires_at is None and not card.is_expired
         assert (card.number_issued, card.number_active, card.number_left) == (10, 10, 10)
         assert (card.number_used, card.number_deactivated, card.number_removed) == (0, 0, 0)
-        assert (card.has_generated, card.has_viewed) == (True, True)
+        assert card.has_viewed
         assert (card.has_downloaded, card.has_emailed) == (False, False)
         assert card.shown_email_state == "none"
         assert card.is_active and card.status_text == "active"

@@ -17,7 +17,7 @@ CSRF_REASONS = ("Origin", "Referer", "CSRF cookie", "CSRF token")
 
 
 class ApiKeyRefused(AuthenticationFailed):  # type: ignore[misc]
-    """Raised for a key that may not be used: which of the reasons it is, is not told."""
+    """The framework's 401 for `KeyRefused`."""
 
     default_code = "api_key_refused"
     default_detail = _("This API key is not valid.")

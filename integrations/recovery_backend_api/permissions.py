@@ -29,7 +29,7 @@ class HasSession(BasePermission):  # type: ignore[misc]
         if apps.is_installed("recovery_backend_api.keys"):
             from recovery_backend_api.keys.permissions import note_denied
 
-            note_denied(request)
+            note_denied(request, view)
         return False
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from allauth.headless import app_settings
 from allauth.headless.contrib.rest_framework.authentication import (
     JWTTokenAuthentication,
     XSessionTokenAuthentication,
@@ -16,7 +15,7 @@ from allauth.headless.tokens.strategies.jwt.internal import (
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ValidationError
 from django.views.decorators.debug import sensitive_variables
-from recovery_backend_allauth.tokens import is_plain
+from recovery_backend_allauth.tokens import has_access_tokens, is_plain
 from rest_framework.exceptions import AuthenticationFailed
 
 from recovery_backend_api.sessions import take_session
@@ -52,8 +51,7 @@ class ByAccessToken(JWTTokenAuthentication):  # type: ignore[misc]
 
     @sensitive_variables()
     def authenticate(self, request: Any) -> Found | None:
-        # RS256 without a key is the default of sites that give out no such tokens.
-        if not (app_settings.JWT_PRIVATE_KEY or app_settings.JWT_ALGORITHM.startswith("HS")):
+        if not has_access_tokens():
             return None
         try:
             found = super().authenticate(request)

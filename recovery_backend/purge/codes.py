@@ -89,7 +89,7 @@ def _steps(now: datetime, retention: timedelta, delete_empty_batches: bool) -> l
     steps.append(Step("other_rows", stale, partial(remove_page, stale, "updated_at")))
     for kind in keyed_rows.registered():
         over = kind.ended_before(now - retention)
-        steps.append(Step("other_rows", over, partial(remove_page, over, kind.made_at)))
+        steps.append(Step("other_rows", over, partial(remove_page, over, "created_at")))
     return steps
 
 

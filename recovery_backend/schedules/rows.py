@@ -309,11 +309,6 @@ class Scheduled(models.Model):
             setattr(self, name, value)
         return changed == 1
 
-    @classmethod
-    def with_last_run(cls) -> models.QuerySet[Self]:
-        """All of them with their last run, in one query."""
-        return cls._default_manager.select_related("last_run")
-
 
 def _is_free(now: datetime) -> Q:
     return Q(lease_until__isnull=True) | Q(lease_until__lte=now)

@@ -88,3 +88,9 @@ def session_token(user):
     browser = Client()
     browser.force_login(user)
     return browser.session.session_key
+
+
+@pytest.fixture
+def keys_on(settings):
+    """A site with API keys."""
+    settings.DJANGO_AUTH_RECOVERY_CODES_API_KEYS_ENABLED = True

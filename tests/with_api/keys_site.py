@@ -38,6 +38,14 @@ class PeopleOnly(WhoAmI):
     permission_classes = (IsAuthenticated, NotByApiKey)
 
 
+class ReadOnlyForKeys(WhoAmI):
+    def get_permissions(self):
+        return [IsAuthenticated(), *([NotByApiKey()] if self.request.method == "POST" else [])]
+
+    def post(self, request):
+        return Response({})
+
+
 class WithFactor(WhoAmI):
     permission_classes = (MFARequired(),)
 
@@ -49,6 +57,7 @@ class SessionFirst(WhoAmI):
 urlpatterns = [
     path("whoami/", WhoAmI.as_view()),
     path("people-only/", PeopleOnly.as_view()),
+    path("read-only-for-keys/", ReadOnlyForKeys.as_view()),
     path("with-factor/", WithFactor.as_view()),
     path("session-first/", SessionFirst.as_view()),
     path(KEYS[1:], include("recovery_backend_api.keys.urls")),

@@ -38,14 +38,13 @@ from tests.with_api.keys_site import (
     send,
 )
 
-pytestmark = [pytest.mark.urls("tests.with_api.keys_site"), pytest.mark.services]
+pytestmark = [
+    pytest.mark.urls("tests.with_api.keys_site"),
+    pytest.mark.services,
+    pytest.mark.usefixtures("keys_on"),
+]
 ELSEWHERE = "203.0.113.9"
 GENERATE = url("generate")
-
-
-@pytest.fixture(autouse=True)
-def keys_on(settings):
-    settings.DJANGO_AUTH_RECOVERY_CODES_API_KEYS_ENABLED = True
 
 
 @pytest.fixture
@@ -106,7 +105,7 @@ class TestOff:
     """Off unless enabled."""
 
     @pytest.fixture(autouse=True)
-    def keys_off(self, key, settings):
+    def keys_off(self, keys_on, key, settings):
         del settings.DJANGO_AUTH_RECOVERY_CODES_API_KEYS_ENABLED
 
     def test_every_key_is_refused_and_none_is_looked_for(self, key, statements, events):
@@ -448,6 +447,13 @@ class TestLimits:
             answer = Client().get(PEOPLE_ONLY, headers=headers)
         assert answer.status_code == 403 and "<html>" in answer.text
         assert caplog.text.count("recovery.authz.denied") == 1
+
+    def test_a_form_that_a_page_does_not_show_is_none(self, key, events):
+        headers = {"Authorization": f"Api-Key {key.text}", "Accept": "text/html"}
+        assert Client().get("/read-only-for-keys/", headers=headers).status_code == 200
+        assert ("authz.denied", "policy") not in events()
+        assert Client().post("/read-only-for-keys/", headers=headers).status_code == 403
+        assert ("authz.denied", "policy") in events()
 
     def test_what_people_may_not_is_no_try_of_a_key(self, browser, events):
         assert browser.get(PEOPLE_ONLY).status_code == 200

@@ -16,14 +16,13 @@ from recovery_backend_api.keys.models import ApiKey
 from recovery_backend.audit import RecoveryCodeAudit
 from tests.with_api.keys_site import ask, make_key
 
-pytestmark = [pytest.mark.urls("tests.with_api.keys_site"), pytest.mark.django_db]
+pytestmark = [
+    pytest.mark.urls("tests.with_api.keys_site"),
+    pytest.mark.django_db,
+    pytest.mark.usefixtures("keys_on"),
+]
 MAY_VIEW, MAY_REVOKE = "view_apikey", "revoke_apikey"
 LIST = "admin:recovery_backend_api_keys_apikey_changelist"
-
-
-@pytest.fixture(autouse=True)
-def keys_on(settings):
-    settings.DJANGO_AUTH_RECOVERY_CODES_API_KEYS_ENABLED = True
 
 
 @pytest.fixture

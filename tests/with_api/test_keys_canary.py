@@ -28,8 +28,7 @@ NEW = {"name": "Nightly report", "days_to_expire": 30}
 
 
 @pytest.fixture(autouse=True)
-def keys_on(settings, witness):  # noqa: F811
-    settings.DJANGO_AUTH_RECOVERY_CODES_API_KEYS_ENABLED = True
+def look_for_keys(keys_on, witness):  # noqa: F811
     witness.needles_of = needles_of
 
 

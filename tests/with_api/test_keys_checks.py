@@ -15,12 +15,7 @@ from recovery_backend_api.keys.models import ApiKey
 from recovery_backend.keys import generate_key
 from tests.with_api.keys_site import make_key
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def keys_on(settings):
-    settings.DJANGO_AUTH_RECOVERY_CODES_API_KEYS_ENABLED = True
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("keys_on")]
 
 
 def all_ids(**options):

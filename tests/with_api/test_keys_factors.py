@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from django.apps import apps
 from recovery_backend_api.keys.models import ApiKey
@@ -15,16 +17,17 @@ from tests.with_api.keys_site import WITH_FACTOR, ask, make_key
 if not apps.is_installed("recovery_backend_allauth"):
     pytest.skip("these need allauth", allow_module_level=True)
 
+from recovery_backend_allauth import added  # noqa: E402
+
 from tests.with_allauth.conftest import add_totp, browser_with, step  # noqa: E402, F401
 
-pytestmark = [pytest.mark.urls("tests.with_api.keys_site"), pytest.mark.django_db]
+pytestmark = [
+    pytest.mark.urls("tests.with_api.keys_site"),
+    pytest.mark.django_db,
+    pytest.mark.usefixtures("keys_on"),
+]
 NEW = {"name": "Nightly report", "days_to_expire": 30}
 PROVEN = (step("password"), step("mfa", "totp"))
-
-
-@pytest.fixture(autouse=True)
-def keys_on(settings):
-    settings.DJANGO_AUTH_RECOVERY_CODES_API_KEYS_ENABLED = True
 
 
 @pytest.fixture
@@ -33,24 +36,37 @@ def totp_user(user):
     return user
 
 
-def test_who_came_by_code_proves_it_too(totp_user, make_codes):
-    """R-37, R-43: one found code must not buy a key that outlives the session."""
+def test_who_came_by_code_proves_it_too(totp_user, make_codes, events):
+    """R-37, R-43, R-115: one found code must not buy a key that outlives the session."""
     code, *_rest = make_codes(totp_user)
     api = ApiClient()
     api.take_csrf_token()
     api.send("sign-in", {"email": totp_user.email, "recovery_code": code})
     api.take_csrf_token()
     assert told(api.send("keys", NEW)) == (403, "mfa_required")
+    assert ("reauth.fail", "unproven") in events()
     assert not ApiKey.objects.exists()
     assert api.generate(replace=True)["codes"]  # which is what a sign-in by code is for
 
 
-def test_a_second_factor_is_asked_for_before_a_key_is_made(totp_user):
-    """R-43"""
+def test_so_does_who_has_just_added_a_factor(totp_user):
+    """R-43: which opens new codes, and nothing that outlives the session."""
+    api = ApiClient().sign_in(totp_user)
+    session = api.session
+    session[added.KEY] = {"user": str(totp_user.pk), "at": time.time(), "leads_on": False}
+    session.save()
+    assert told(api.send("keys", NEW)) == (403, "mfa_required")
+    assert not ApiKey.objects.exists()
+    assert api.generate()["codes"]
+
+
+def test_a_second_factor_is_asked_for_before_a_key_is_made(totp_user, events):
+    """R-43, R-115"""
     api = ApiClient().sign_in(totp_user)
     answer = api.send("keys", NEW)
     assert told(answer) == (403, "mfa_required")
     assert answer.json()["redirect_to"]
+    assert ("reauth.fail", "unproven") in events()
     assert not ApiKey.objects.exists()
 
 

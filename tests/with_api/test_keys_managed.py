@@ -20,13 +20,12 @@ from tests.conftest import WRONG_CODE
 from tests.with_api.conftest import ApiClient, told
 from tests.with_api.keys_site import KEYS, STATUS, WRONG_SECRET, ask, make_key, send
 
-pytestmark = [pytest.mark.urls("tests.with_api.keys_site"), pytest.mark.django_db]
+pytestmark = [
+    pytest.mark.urls("tests.with_api.keys_site"),
+    pytest.mark.django_db,
+    pytest.mark.usefixtures("keys_on"),
+]
 NEW = {"name": "Nightly report", "days_to_expire": 30}
-
-
-@pytest.fixture(autouse=True)
-def keys_on(settings):
-    settings.DJANGO_AUTH_RECOVERY_CODES_API_KEYS_ENABLED = True
 
 
 def listed(api):

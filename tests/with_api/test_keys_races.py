@@ -23,8 +23,7 @@ CALLERS = 12
 
 
 @pytest.fixture(autouse=True)
-def keys_on(settings):
-    settings.DJANGO_AUTH_RECOVERY_CODES_API_KEYS_ENABLED = True
+def without_limits(keys_on, settings):
     settings.DJANGO_AUTH_RECOVERY_CODES_MAX_LOGIN_ATTEMPTS = 100
     settings.DJANGO_AUTH_RECOVERY_CODES_CLIENT_RATE = "100000/m"
     settings.DJANGO_AUTH_RECOVERY_CODES_NOTIFY = False

@@ -14,12 +14,11 @@ from recovery_backend.audit import Event, RecoveryCodeAudit
 from recovery_backend.keys import generate_key, write_key
 from tests.with_api.keys_site import ask, make_key
 
-pytestmark = [pytest.mark.urls("tests.with_api.keys_site"), pytest.mark.services]
-
-
-@pytest.fixture(autouse=True)
-def keys_on(settings):
-    settings.DJANGO_AUTH_RECOVERY_CODES_API_KEYS_ENABLED = True
+pytestmark = [
+    pytest.mark.urls("tests.with_api.keys_site"),
+    pytest.mark.services,
+    pytest.mark.usefixtures("keys_on"),
+]
 
 
 @pytest.fixture

@@ -36,7 +36,6 @@ REVOKE = KeyRemedy(
     apply=flows.revoke_for_owner,
     is_destructive=True,
 )
-STATES = {"active": _("active"), "expired": _("expired"), "revoked": _("revoked")}
 
 
 class CreatedFilter(PeriodFilter):
@@ -83,7 +82,7 @@ class ApiKeyAdmin(MeasuresAdmin):
 
     @admin.display(description=_("state"))
     def state(self, key: ApiKey) -> str:
-        return str(STATES[key.state])
+        return str(key.state.label)
 
     @admin.action(description=REVOKE.title, permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponse | None:

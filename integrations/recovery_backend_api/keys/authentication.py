@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.views.decorators.debug import sensitive_variables
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import Throttled
+from rest_framework.exceptions import APIException, Throttled
 from rest_framework.request import Request
 
 from recovery_backend.conf import conf
@@ -15,6 +15,9 @@ from recovery_backend_api.keys import flows
 from recovery_backend_api.keys.exceptions import KeyRefused
 from recovery_backend_api.keys.models import ApiKey
 from recovery_backend_api.keys.tokens import PresentedKey
+
+# What a request's key led to, on the request: one look-up, and one count, however often it is asked.
+FOUND = "recovery_api_key"
 
 
 class KeysThrottled(Throttled, CooldownActive):  # type: ignore[misc]
@@ -34,18 +37,28 @@ class ApiKeyAuthentication(BaseAuthentication):  # type: ignore[misc]
     def authenticate(self, request: Request) -> tuple[AbstractBaseUser, ApiKey] | None:
         if not _is_ours(request):
             return None
-        if not conf.API_KEYS_ENABLED:
-            raise ApiKeyRefused
-        try:
-            key = flows.use(request._request, _presented(request))
-        except KeyRefused:
-            raise ApiKeyRefused from None
-        except CooldownActive as cooldown:
-            raise KeysThrottled(cooldown.wait_seconds) from None
-        return key.user, key
+        http = request._request
+        if not hasattr(http, FOUND):  # MFA_REQUIRED_PATHS asks before the view does
+            setattr(http, FOUND, _found(request))
+        found: ApiKey | APIException = getattr(http, FOUND)
+        if isinstance(found, APIException):
+            raise found
+        return found.user, found
 
     def authenticate_header(self, request: Request) -> str:
         return conf.API_KEY_SCHEME
+
+
+@sensitive_variables()
+def _found(request: Request) -> ApiKey | APIException:
+    if not conf.API_KEYS_ENABLED:
+        return ApiKeyRefused()
+    try:
+        return flows.use(request._request, _presented(request))
+    except KeyRefused:
+        return ApiKeyRefused()
+    except CooldownActive as cooldown:
+        return KeysThrottled(cooldown.wait_seconds)
 
 
 @sensitive_variables()

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from recovery_backend.audit import Reason
 from recovery_backend.keys import write_key
+from recovery_backend.moments import is_over
 from recovery_backend_api.keys.tokens import MAX_PREFIX_LENGTH, PresentedKey
 
 MAX_NAME_LENGTH = 100
@@ -59,6 +60,11 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 class ApiKey(models.Model):
     """A key with which programs speak for its owner. Of the secret it keeps a digest."""
 
+    class State(models.TextChoices):
+        ACTIVE = "active", _("active")
+        EXPIRED = "expired", _("expired")
+        REVOKED = "revoked", _("revoked")
+
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("user"),
@@ -88,12 +94,10 @@ class ApiKey(models.Model):
         return self.prefix
 
     @property
-    def state(self) -> str:
-        """active, expired or revoked."""
+    def state(self) -> State:
         if self.revoked_at is not None:
-            return "revoked"
-        is_over = self.expires_at is not None and self.expires_at <= timezone.now()
-        return "expired" if is_over else "active"
+            return self.State.REVOKED
+        return self.State.EXPIRED if is_over(self.expires_at) else self.State.ACTIVE
 
     def refusal(self, key: PresentedKey) -> Reason | None:
         """Why this presented key must not speak for the owner of this row; None when it may.
@@ -105,7 +109,7 @@ class ApiKey(models.Model):
             return Reason.UNKNOWN
         if self.revoked_at is not None:
             return Reason.REVOKED
-        if self.state == "expired":
+        if self.state == self.State.EXPIRED:
             return Reason.EXPIRED
         return None if getattr(self.user, "is_active", True) else Reason.INACTIVE
 

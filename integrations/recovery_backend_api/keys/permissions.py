@@ -16,10 +16,13 @@ def is_by_api_key(request: Request) -> bool:
     return isinstance(request.auth, ApiKey)
 
 
-def note_denied(request: Request) -> None:
-    """Record what was just refused, where a key tried it."""
-    if is_by_api_key(request):
-        flows.note_denied(request._request, request.auth)
+def note_denied(request: Request, view: APIView) -> None:
+    """Record what is refused, where a key tried it; not what a page or a schema merely asks for."""
+    http = request._request
+    asked = getattr(http.resolver_match, "func", None)
+    is_tried = getattr(asked, "cls", None) is type(view) and request.method == http.method
+    if is_tried and is_by_api_key(request):
+        flows.note_denied(http, request.auth)
 
 
 class NotByApiKey(BasePermission):  # type: ignore[misc]
@@ -32,5 +35,5 @@ class NotByApiKey(BasePermission):  # type: ignore[misc]
     code = HasSession.code
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        note_denied(request)
+        note_denied(request, view)
         return not is_by_api_key(request)
