@@ -100,7 +100,7 @@ class Migration(migrations.Migration):
                 ('bind', models.BinaryField(max_length=32)),
                 ('key_id', models.CharField(editable=False, max_length=12)),
                 ('status', models.CharField(choices=[('active', 'active'), ('used', 'used'), ('invalidated', 'invalidated'), ('deleted', 'deleted')], default='active', max_length=12, verbose_name='status')),
-                ('kind', models.CharField(choices=[('own', 'ours'), ('short', 'of another package, for the second step only'), ('imported', 'of django-auth-recovery-codes')], default='own', max_length=8, verbose_name='kind')),
+                ('kind', models.CharField(choices=[('own', 'ours'), ('short', 'second step only'), ('imported', 'moved in')], default='own', max_length=8, verbose_name='kind')),
                 ('expires_at', models.DateTimeField(blank=True, null=True, verbose_name='expires')),
                 ('retired_at', models.DateTimeField(blank=True, null=True, verbose_name='retired')),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='user')),

@@ -99,8 +99,10 @@ class RecoveryCode(models.Model):
 
     class Kind(models.TextChoices):
         OWN = "own", _("ours")
-        SHORT = "short", _("of another package, for the second step only")
-        IMPORTED = "imported", _("of django-auth-recovery-codes")
+        # Of another package: too weak to be a sign-in by itself.
+        SHORT = "short", _("second step only")
+        # Of django-auth-recovery-codes: under the key that it had.
+        IMPORTED = "imported", _("moved in")
 
     batch = models.ForeignKey(
         "recovery_backend.RecoveryCodeBatch",
