@@ -273,6 +273,7 @@ class TestRate:
         assert [answer.status_code for answer in answers] == [401] * 3 + [429] * 3
         assert 0 < int(answers[-1]["Retry-After"]) <= 60
         assert events()[1:] == [("api_key.refused", "unknown"), ("login.throttled", "client_rate")]
+        assert RecoveryCodeAudit.objects.get(event="recovery.login.throttled").user is None
         assert ask(with_wrong_secret(key), address=ELSEWHERE).status_code == 401
 
     def test_the_api_says_so_in_its_own_form(self, key):

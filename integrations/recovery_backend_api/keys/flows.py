@@ -165,7 +165,9 @@ def _refuse(request: HttpRequest, key: ApiKey, reason: Reason) -> NoReturn:
         _record_hourly(entry, network if is_guess else key.pk)
         raise KeyRefused
     if refusal.is_first:
-        _record(_entry(key, Event.LOGIN_THROTTLED, request, reason=Reason.CLIENT_RATE))
+        # Of the network alone, as for codes: whose prefix came last says nothing of them.
+        client = client_of(request)
+        _record(audit.entry(Event.LOGIN_THROTTLED, client=client, reason=Reason.CLIENT_RATE))
     raise CooldownActive(refusal.wait_seconds)
 
 
