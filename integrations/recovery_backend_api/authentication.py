@@ -11,7 +11,6 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 
 from recovery_backend.audit import logger
 
-KEYS = "recovery_backend_api.keys"
 # How Django's reasons begin. What follows may be the client's own words, which no log needs.
 CSRF_REASONS = ("Origin", "Referer", "CSRF cookie", "CSRF token")
 
@@ -49,6 +48,18 @@ def _csrf_reason(detail: str) -> str:
     return next((it for it in CSRF_REASONS if told.startswith(it)), "unknown")
 
 
+_registered: list[type[BaseAuthentication]] = []
+
+
+def register(way_in: type[BaseAuthentication]) -> None:
+    """Have clients come in this way, too, from `AppConfig.ready()` of the app that knows it.
+
+    What it refuses for want of a session is told to its `note_denied(request, view)`, if it has one.
+    """
+    if way_in not in _registered:
+        _registered.append(way_in)
+
+
 def classes() -> list[type[BaseAuthentication]]:
     """The ways in which a client of this site can say who it is; a token comes before a cookie."""
     found: list[type[BaseAuthentication]] = []
@@ -56,8 +67,4 @@ def classes() -> list[type[BaseAuthentication]]:
         from recovery_backend_api.tokens import ByAccessToken, BySessionToken
 
         found += [BySessionToken, ByAccessToken]
-    if apps.is_installed(KEYS):
-        from recovery_backend_api.keys.authentication import ApiKeyAuthentication
-
-        found.append(ApiKeyAuthentication)
-    return [*found, BySession]
+    return [*found, *_registered, BySession]

@@ -18,13 +18,13 @@ from drf_spectacular.utils import OpenApiParameter
 
 from recovery_backend import __version__
 from recovery_backend_api import answers, errors
-from recovery_backend_api.authentication import KEYS
 
 # Of any request; of any that changes something.
 ALWAYS = (401, 403, 429)
 OF_CHANGES = (400, 413, 415, 503)
 TITLE = "Recovery codes"
 PAGE = OpenApiParameter("page", OpenApiTypes.INT, description="From 1 to `pages`.")
+KEYS = "recovery_backend_api.keys"
 KEYS_OFF = "Off by default: 403 `api_keys_off` until the site sets API_KEYS_ENABLED."
 
 

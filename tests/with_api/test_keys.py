@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import get_args
 
 import pytest
-from django.apps import apps
 from django.core.cache import cache
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.test import Client, RequestFactory
 from django.utils import timezone
-from recovery_backend_api.authentication import KEYS as KEYS_APP
 from recovery_backend_api.keys import tokens
 from recovery_backend_api.keys.models import ApiKey
 from rest_framework.test import APIClient
@@ -460,17 +457,7 @@ class TestLimits:
         assert browser.get(PEOPLE_ONLY).status_code == 200
         assert ("authz.denied", "policy") not in events()
 
-    @pytest.fixture
-    def without_the_app(self, monkeypatch):
-        is_installed = apps.is_installed
-        monkeypatch.setattr(
-            apps, "is_installed", lambda name: name != KEYS_APP and is_installed(name)
-        )
-        monkeypatch.setitem(sys.modules, f"{KEYS_APP}.permissions", None)  # nor can it be imported
-
-    @pytest.mark.parametrize("fixture", ["user", "without_the_app"])
-    def test_what_else_has_no_session_is_refused_and_no_key(self, request, user, events, fixture):
-        request.getfixturevalue(fixture)
+    def test_what_else_has_no_session_is_refused_and_no_key(self, user, events):
         client = APIClient()
         client.force_authenticate(user)
         answer = client.post(GENERATE, {}, format="json")

@@ -18,13 +18,16 @@ class RecoveryBackendApiKeysConfig(AppConfig):
                 '"recovery_backend_api.keys" needs "recovery_backend" in INSTALLED_APPS.'
             )
         from recovery_backend.keyed_rows import KeyedRows, register
+        from recovery_backend_api import authentication
         from recovery_backend_api.keys import checks, flows, schema  # noqa: F401  # it registers itself
+        from recovery_backend_api.keys.authentication import ApiKeyAuthentication
         from recovery_backend_api.keys.models import ApiKey
 
         keys = ApiKey.objects
         register(
             KeyedRows("API keys", keys.number_by_key_id, flows.end_made_with, keys.ended_before)
         )
+        authentication.register(ApiKeyAuthentication)
         for check in checks.CHECKS:
             django_checks.register(check, django_checks.Tags.security)
         for check in checks.DEPLOY_CHECKS:

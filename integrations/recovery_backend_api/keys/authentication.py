@@ -7,6 +7,7 @@ from django.views.decorators.debug import sensitive_variables
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import APIException, Throttled
 from rest_framework.request import Request
+from rest_framework.views import APIView
 
 from recovery_backend.conf import conf
 from recovery_backend.exceptions import CooldownActive
@@ -44,6 +45,13 @@ class ApiKeyAuthentication(BaseAuthentication):  # type: ignore[misc]
         if isinstance(found, APIException):
             raise found
         return found.user, found
+
+    def note_denied(self, request: Request, view: APIView) -> None:
+        """Record what is refused to a key, if it tried it: pages and schemas ask for more."""
+        http = request._request
+        asked = getattr(http.resolver_match, "func", None)
+        if getattr(asked, "cls", None) is type(view) and request.method == http.method:
+            flows.note_denied(http, request.auth)
 
     def authenticate_header(self, request: Request) -> str:
         return conf.API_KEY_SCHEME

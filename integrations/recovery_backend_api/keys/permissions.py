@@ -6,23 +6,13 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from recovery_backend_api.keys import flows
 from recovery_backend_api.keys.models import ApiKey
-from recovery_backend_api.permissions import HasSession
+from recovery_backend_api.permissions import HasSession, note_denied
 
 
 def is_by_api_key(request: Request) -> bool:
     """Whether a key speaks for the user of this request: one factor, and never a second one."""
     return isinstance(request.auth, ApiKey)
-
-
-def note_denied(request: Request, view: APIView) -> None:
-    """Record what is refused, where a key tried it; not what a page or a schema merely asks for."""
-    http = request._request
-    asked = getattr(http.resolver_match, "func", None)
-    is_tried = getattr(asked, "cls", None) is type(view) and request.method == http.method
-    if is_tried and is_by_api_key(request):
-        flows.note_denied(http, request.auth)
 
 
 class NotByApiKey(BasePermission):  # type: ignore[misc]
@@ -35,5 +25,7 @@ class NotByApiKey(BasePermission):  # type: ignore[misc]
     code = HasSession.code
 
     def has_permission(self, request: Request, view: APIView) -> bool:
+        if not is_by_api_key(request):
+            return True
         note_denied(request, view)
-        return not is_by_api_key(request)
+        return False
