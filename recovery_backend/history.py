@@ -37,6 +37,8 @@ from recovery_backend.models import (
 from recovery_backend.moments import is_over
 
 ACTIVITY_LENGTH = 10
+# Most urgent first.
+WARNINGS = ("no_codes", "new_codes_required", "expired", "out", "low")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,18 @@ class Overview:
     @property
     def is_low(self) -> bool:
         return self.batch is not None and self.left <= conf.LOW_CODES_WARNING
+
+    @property
+    def warning(self) -> str | None:
+        """What the owner should hear first, one of `WARNINGS`; None if all is well."""
+        applies = {
+            "no_codes": self.batch is None,
+            "new_codes_required": self.required_at is not None,
+            "expired": self.is_expired,
+            "out": self.is_out,
+            "low": self.is_low,
+        }
+        return next((name for name in WARNINGS if applies[name]), None)
 
     @property
     def needs_new_codes(self) -> bool:

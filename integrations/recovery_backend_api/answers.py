@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from rest_framework import serializers
 
+from recovery_backend.history import WARNINGS
 from recovery_backend.models import RecoveryCodeBatch
 from recovery_backend_api.fields import Moment, Secret
 
 EMAIL_STATES = ("none", "queued", "sent", "failed")
-WARNINGS = ("no_codes", "expired", "out", "new_codes_required", "low")
 
 
 class BatchAnswer(serializers.Serializer):  # type: ignore[misc]

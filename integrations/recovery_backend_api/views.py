@@ -19,7 +19,6 @@ from recovery_backend import cooldown, flows, history, stash
 from recovery_backend.conf import conf
 from recovery_backend.exceptions import CooldownActive, PlaintextGone
 from recovery_backend.forms import RecoveryLoginForm
-from recovery_backend.history import Overview
 from recovery_backend_api import answers, errors, inputs
 from recovery_backend_api.authentication import BySession
 from recovery_backend_api.endpoint import Change, Endpoint, page_of, typed_by
@@ -40,7 +39,7 @@ class Status(Endpoint):
         status = {
             "left": overview.left,
             "total": overview.batch.number_issued if overview.batch else 0,
-            "warning": _warning(overview),
+            "warning": overview.warning,
             "has_passed_test": overview.has_passed_test,
             "refused_sign_ins": sum(entry.tries for entry in overview.activity),
             "wait_seconds": {
@@ -50,17 +49,6 @@ class Status(Endpoint):
             "batch": overview.batch,
         }
         return Response(answers.StatusAnswer(status).data)
-
-
-def _warning(overview: Overview) -> str | None:
-    warnings = {
-        "no_codes": overview.batch is None,
-        "expired": overview.is_expired,
-        "out": overview.is_out,
-        "new_codes_required": overview.required_at is not None,
-        "low": overview.is_low,
-    }
-    return next((name for name, applies in warnings.items() if applies), None)
 
 
 class Batches(Endpoint):

@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from recovery_backend.models import RecoveryCodeAudit, RecoveryCodeSetup
-from tests.conftest import WRONG_CODE
+from tests.conftest import DASHBOARD, WRONG_CODE
 from tests.with_api.conftest import ApiClient, told, url
 
 pytestmark = pytest.mark.django_db
@@ -49,6 +49,15 @@ class TestStatus:
         make_codes(user, 10)
         RecoveryCodeSetup.objects.create(user=user, new_batch_required_at=timezone.now())
         assert api.ask("status").json()["warning"] == "new_codes_required"
+
+    def test_of_several_the_one_that_the_page_shows(self, user, make_codes, clock):
+        make_codes(user, days_to_expire=1)
+        RecoveryCodeSetup.objects.create(user=user, new_batch_required_at=timezone.now())
+        clock.shift(86_401)
+        api = ApiClient().sign_in(user)
+        assert api.ask("status").json()["warning"] == "new_codes_required"
+        page = api.get(DASHBOARD).content
+        assert b"asked you to" in page and b"Your codes have expired" not in page
 
     def test_refused_sign_ins_are_told(self, api, user, codes, post_code):
         post_code(user.email, WRONG_CODE, client=ApiClient(), address="203.0.113.1")
