@@ -19,7 +19,8 @@ pytestmark = [
     pytest.mark.services,
     pytest.mark.timeout(240),
     pytest.mark.skipif(
-        connection.vendor != "postgresql", reason="several clusters want a database server"
+        connection.vendor != "postgresql",
+        reason="SQLite has one writer: several clusters need a database server",
     ),
 ]
 

@@ -180,7 +180,7 @@ class TestTampering:
     @pytest.mark.parametrize("number", [-5, 0])
     def test_a_row_that_was_put_before_all_others(self, sealed, number):
         if connection.vendor == "mysql" and number == 0:
-            pytest.skip("MariaDB reads 0 as the next number")
+            pytest.skip("MariaDB stores the next number in place of 0")
         RecoveryCodeAudit.objects.bulk_create(
             [RecoveryCodeAudit(pk=number, event=Event.BATCH_VIEWED)]
         )
@@ -197,7 +197,7 @@ class TestTampering:
 
     def test_a_row_with_a_value_that_its_column_cannot_hold(self, sealed):
         if connection.vendor != "sqlite":
-            pytest.skip("other databases refuse it")
+            pytest.skip("only SQLite stores a text in a column of moments")
         with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE recovery_backend_recoverycodeaudit SET at = %s, address = %s WHERE id = %s",

@@ -223,7 +223,9 @@ def test_under_asgi_a_user_has_five_streams_and_gets_them_back(visit, mail_serve
     assert "sent" in ada.follow()
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks Linux what is open")
+@pytest.mark.skipif(
+    not Path("/proc/self/fd").exists(), reason="counts open files in /proc, which only Linux has"
+)
 def test_under_asgi_open_streams_hold_no_database_connection(visit, site, mail_server):
     """R-101: many people who wait for a slow mail server do not use up a database."""
     ada = visit("asgi")

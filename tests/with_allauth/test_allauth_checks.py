@@ -208,7 +208,7 @@ def test_two_ideas_of_the_proxies_are_told(settings, ours, theirs, header, expec
     assert said() == expected
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="it is about SQLite")
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="the check is about SQLite")
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [("IMMEDIATE", []), ("exclusive", []), ("DEFERRED", ["W013"]), (None, ["W013"])],

@@ -369,7 +369,7 @@ class TestWithoutUs:
             assert RecoveryCodes(row).validate_code(text) is False
         assert RecoveryCodes(row).generate_codes() == RecoveryCodes(row).get_unused_codes() == []
 
-    @pytest.mark.skipif(connection.vendor != "sqlite", reason="the copy is a file")
+    @pytest.mark.skipif(connection.vendor != "sqlite", reason="copies the database as a file")
     @pytest.mark.django_db(transaction=True)
     def test_a_site_without_this_app_over_the_same_tables(self, totp_user, tmp_path):
         user, codes = totp_user

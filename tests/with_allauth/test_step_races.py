@@ -141,7 +141,7 @@ def test_of_twenty_at_once_exactly_one_gets_in(owner, sessions, faces, rounds):
     assert (marker.sync(owner) is None) == (rounds == ROUNDS)
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="others have no such setting")
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="only SQLite has a transaction_mode")
 def test_without_that_list_sqlite_needs_no_setting(owner, sessions, monkeypatch):
     """Nothing of ours reads before it writes, or it tries again."""
     monkeypatch.delitem(connections.settings["default"]["OPTIONS"], "transaction_mode")

@@ -22,7 +22,7 @@ from tests.with_api.conftest import HAS_ALLAUTH, ApiClient, told, url
 from tests.with_api.test_changes import EACH, GUARDED
 
 pytestmark = pytest.mark.django_db
-WITH_ALLAUTH = pytest.mark.skipif(not HAS_ALLAUTH, reason="this is about allauth")
+WITH_ALLAUTH = pytest.mark.skipif(not HAS_ALLAUTH, reason="needs the settings with allauth")
 PROTECTED, JUST_PROVEN = "/protected-api/", "/protected-api/just-proven/"
 
 
@@ -68,13 +68,13 @@ class TestMFARequired:
         assert told(answer) == (403, "mfa_enrolment_required")
 
 
-@pytest.mark.skipif(HAS_ALLAUTH, reason="there it is looked at")
+@pytest.mark.skipif(HAS_ALLAUTH, reason="a site with allauth.headless gives such tokens out")
 def test_a_kind_of_token_that_the_site_does_not_give_out_leaves_the_cookie(api):
     api.csrf.update({"X-Session-Token": "x", "Authorization": "Bearer x"})
     assert api.ask("status").status_code == 200
 
 
-@pytest.mark.skipif(HAS_ALLAUTH, reason="there a factor can be proven")
+@pytest.mark.skipif(HAS_ALLAUTH, reason="beside allauth a factor can be proven")
 def test_where_nothing_can_prove_a_factor_nobody_gets_in(api):
     answer = api.get(PROTECTED)
     assert told(answer) == (403, "mfa_unavailable")

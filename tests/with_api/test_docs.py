@@ -48,7 +48,7 @@ def test_each_refusal_is_told_with_its_status():
     assert sorted({code for _status, code in told} - of_views) == errors.CODES
 
 
-@pytest.mark.skipif(not HAS_ALLAUTH, reason="the tokens are allauth's")
+@pytest.mark.skipif(not HAS_ALLAUTH, reason="needs tokens, which allauth gives out")
 def test_the_curl_session(user, codes, live_server):
     if not shutil.which("curl"):
         is_missing("curl")

@@ -15,7 +15,7 @@ from tests.with_api.conftest import ApiClient, told
 from tests.with_api.keys_site import WITH_FACTOR, ask, make_key
 
 if not apps.is_installed("recovery_backend_allauth"):
-    pytest.skip("these need allauth", allow_module_level=True)
+    pytest.skip("needs the settings with allauth", allow_module_level=True)
 
 from recovery_backend_allauth import added  # noqa: E402
 

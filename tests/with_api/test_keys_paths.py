@@ -10,7 +10,7 @@ from tests.with_api.conftest import session_token, told, url
 from tests.with_api.keys_site import KEYS, WHOAMI, WRONG_SECRET, ask, make_key
 
 if not apps.is_installed("recovery_backend_allauth"):
-    pytest.skip("these need allauth", allow_module_level=True)
+    pytest.skip("needs the settings with allauth", allow_module_level=True)
 
 pytestmark = [pytest.mark.urls("tests.with_api.keys_site"), pytest.mark.django_db]
 PATHS = "DJANGO_AUTH_RECOVERY_CODES_MFA_REQUIRED_PATHS"

@@ -13,8 +13,10 @@ from tests.owner import row_of, set_up, usable
 from tests.with_api.conftest import HAS_ALLAUTH, ApiClient, told, url
 
 pytestmark = pytest.mark.django_db
-WITH_ALLAUTH = pytest.mark.skipif(not HAS_ALLAUTH, reason="this is about allauth")
-WITHOUT_ALLAUTH = pytest.mark.skipif(HAS_ALLAUTH, reason="there the password comes first")
+WITH_ALLAUTH = pytest.mark.skipif(not HAS_ALLAUTH, reason="needs the settings with allauth")
+WITHOUT_ALLAUTH = pytest.mark.skipif(
+    HAS_ALLAUTH, reason="beside allauth its page asks for the password first"
+)
 
 
 @pytest.fixture
