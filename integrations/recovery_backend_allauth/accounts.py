@@ -24,6 +24,7 @@ from allauth.mfa.stages import AuthenticateStage
 from django.contrib.auth import SESSION_KEY, logout
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.http import urlencode
 
 from recovery_backend import flows
@@ -31,7 +32,7 @@ from recovery_backend.accounts import TEMPLATES, Accounts
 from recovery_backend.addresses import email_of, is_same_email
 from recovery_backend.audit import logger
 from recovery_backend.conf import conf
-from recovery_backend_allauth import added, bound_records, marker, places, records
+from recovery_backend_allauth import added, bound_records, marker, places, records, restricted
 from recovery_backend_allauth.mail import mail_request
 
 # Passed to every receiver of allauth's `user_logged_in`; kept with the login while a stage comes
@@ -75,8 +76,11 @@ class AllauthAccounts(Accounts):
 
         Or a session that knows the password alone, or was stolen since, could get codes, and
         prove itself by one of them. Who has just come by code, or just added a factor, is on the
-        way to new codes, and to nothing that outlives the session.
+        way to new codes, and to nothing that outlives the session: a restricted one may repair the
+        account, also where its user has no factor now (R-38).
         """
+        if outlives_session and restricted.holds(request):
+            return reverse("recovery_restricted")
         steps, max_age = records.of_request(request), timedelta(seconds=_max_age())
         if records.is_satisfied(steps, max_age):
             return None

@@ -6,18 +6,21 @@ import time
 
 import pytest
 from django.apps import apps
+from django.contrib.auth import SESSION_KEY
+from recovery_backend_api.keys import flows
 from recovery_backend_api.keys.models import ApiKey
 
 from recovery_backend import stash
+from recovery_backend.exceptions import FactorUnproven
 from tests.conftest import LOGIN
 from tests.owner import active
 from tests.with_api.conftest import ApiClient, told
-from tests.with_api.keys_site import WITH_FACTOR, ask, make_key
+from tests.with_api.keys_site import WITH_FACTOR, ask, make_key, request_of
 
 if not apps.is_installed("recovery_backend_allauth"):
     pytest.skip("needs the settings with allauth", allow_module_level=True)
 
-from recovery_backend_allauth import added  # noqa: E402
+from recovery_backend_allauth import added, restricted  # noqa: E402
 
 from tests.with_allauth.conftest import add_totp, browser_with, step  # noqa: E402, F401
 
@@ -88,6 +91,18 @@ def test_a_session_that_a_code_alone_began_makes_no_key(totp_user, make_codes, s
     ):
         assert told(answer) == (403, "restricted_session")
     assert ApiKey.objects.usable().count() == 1
+
+
+def test_nor_does_the_flow_where_no_middleware_holds_the_session(user, settings):
+    """R-38: also of a user who has no factor now, because that session removed it."""
+    settings.DJANGO_AUTH_RECOVERY_CODES_RECOVERY_SESSION = "restricted"
+    request = request_of(user)
+    request.session[SESSION_KEY] = str(user.pk)
+    request.session[restricted.KEY] = {"user": str(user.pk), "at": time.time()}
+    with pytest.raises(FactorUnproven):
+        flows.create(request, **NEW)
+    del request.session[restricted.KEY]
+    assert flows.create(request, **NEW).key.user == user
 
 
 def test_a_key_beside_a_cookie_takes_nothing_from_that_session(user, make_user, settings):
