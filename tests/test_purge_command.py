@@ -22,7 +22,7 @@ from recovery_backend.management import stop_signals
 from recovery_backend.management.progress_bar import ProgressBar
 from recovery_backend.models import RecoveryCode, RecoveryCodePurgeHistory
 from tests.commands import Terminal, call
-from tests.test_purge import DAY, add_batch
+from tests.purge.conftest import DAY, add_batch
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "purge.md"

@@ -13,7 +13,7 @@ from django.db import connection
 
 from recovery_backend.models import RecoveryCode, RecoveryCodeBatch
 from recovery_backend.purge import purge_codes
-from tests.test_purge import DAY, add_batch
+from tests.purge.conftest import DAY, add_batch
 from tests.test_purge_races import assert_every_code_is_counted, until_nothing_is_left
 
 pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True)]

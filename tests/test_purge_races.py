@@ -14,7 +14,7 @@ from recovery_backend.audit import Event
 from recovery_backend.models import RecoveryCode, RecoveryCodeAudit, RecoveryCodeBatch
 from recovery_backend.purge import purge_audit, purge_codes
 from recovery_backend.transactions import in_transaction
-from tests.test_purge import DAY, PURGED, add_batch
+from tests.purge.conftest import DAY, PURGED, add_batch
 from tests.test_races import by_function, together
 
 pytestmark = [pytest.mark.services, pytest.mark.django_db(transaction=True)]
